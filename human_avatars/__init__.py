@@ -1,0 +1,1 @@
+"""Human avatars from captured people, as a nerfstudio plugin."""

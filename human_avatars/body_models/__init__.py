@@ -1,0 +1,1 @@
+"""The body: its shape, its pose and its motion, usable without training."""

@@ -1,0 +1,1 @@
+"""The demo: a clothed actor filmed by virtual cameras, written in the layouts of real datasets."""

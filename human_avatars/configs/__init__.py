@@ -1,0 +1,1 @@
+"""The method and data parser specifications that nerfstudio discovers."""

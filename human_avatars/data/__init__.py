@@ -1,0 +1,1 @@
+"""Captured people as nerfstudio datasets."""

@@ -1,0 +1,1 @@
+"""What drives training, and the host's gaps that are filled before it starts."""

@@ -1,0 +1,1 @@
+"""Functions from a point on or near the body to density and colour."""

@@ -1,0 +1,1 @@
+"""Reading other people's files and writing our own, safely."""

@@ -1,0 +1,1 @@
+"""The pipeline that reports per image and per split."""

@@ -1,0 +1,1 @@
+"""The human-avatars command, one file per subcommand."""

@@ -1,0 +1,56 @@
+"""The human-avatars command: what nerfstudio's own commands have no door for."""
+
+import importlib
+import sys
+
+COMMANDS = {
+    "quickstart": ("human_avatars.scripts.quickstart", "Film the demo, train an avatar, measure it, render an orbit."),
+    "demo": ("human_avatars.scripts.demo", "Film a clothed actor in the layout of a published dataset."),
+    "orbit": ("human_avatars.scripts.orbit", "Render a trained, moving person from a circling camera (no ffmpeg)."),
+    "import-checkpoint": (
+        "human_avatars.scripts.import_checkpoint",
+        "Turn an original implementation's weights into a nerfstudio run.",
+    ),
+    "build-body": ("human_avatars.scripts.build_body", "Build the packaged open body from MakeHuman's CC0 files."),
+}
+"""Module of each command, whose `main` takes its options, and what it does."""
+
+
+def entrypoint() -> None:
+    """Run one command; its module alone is imported, so that help comes at once."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line.
+
+    Args:
+        arguments: The command's name and its options.
+
+    Returns:
+        Exit code: 0 when it went well, 1 for bad input, 2 for a command line that cannot be understood.
+    """
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_usage())
+        return 0 if arguments else 2
+    name, options = arguments[0], arguments[1:]
+    if name not in COMMANDS:
+        print(f"human-avatars: there is no command {name!r}.\n\n{_usage()}", file=sys.stderr)
+        return 2
+    import tyro
+
+    module = importlib.import_module(COMMANDS[name][0])
+    try:
+        tyro.cli(module.main, prog=f"human-avatars {name}", args=options)
+    except ValueError as error:
+        print(f"human-avatars {name}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {purpose}" for name, (_, purpose) in COMMANDS.items()]
+    return "\n".join(
+        ["usage: human-avatars COMMAND [options]", "", *lines, "", "human-avatars COMMAND --help shows its options."]
+    )

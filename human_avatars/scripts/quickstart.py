@@ -1,0 +1,167 @@
+"""`human-avatars quickstart`: from an installed package to a trained, measured and visible avatar."""
+
+import copy
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from human_avatars.files.safe_writes import atomic_path
+
+DEMO_FRAMES = 15
+"""Ten frames train, the last third is another motion."""
+DEMO_SIZE = 256
+EVAL_FRAME_INTERVAL = 5
+"""The published every 30th frame would leave the short demo with one."""
+ORBIT_FRAMES = 45
+REPORTED_METRICS = ("psnr", "psnr_box", "ssim", "ssim_box", "lpips_alex")
+
+
+@dataclass
+class QuickstartConfig:
+    """What to train, on what, and where the results go."""
+
+    method: str = "neural-body-cpu"
+    """A method of this package, as ns-train names it."""
+    data: Path | None = None
+    """A capture in ZJU-MoCap's layout; the demo is filmed where none is given."""
+    output_dir: Path = Path("outputs/quickstart")
+    """Where the demo, the run, its metrics and its video go."""
+    iterations: int | None = None
+    """Training steps; the method's own number where none is given."""
+
+
+def main(config: QuickstartConfig) -> None:
+    """Film the demo, train an avatar on it, measure it, and render it moving.
+
+    Args:
+        config: The options.
+    """
+    console = Console()
+    device = "GPU " + torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU (no GPU found)"
+    console.print(f"[bold]human-avatars quickstart[/bold] on the {device}")
+    trainer_config = _method_config(config.method)
+    data = config.data if config.data is not None else _film_demo(config.output_dir / "data" / "demo", console)
+    if not data.exists():
+        raise ValueError(f"{data.absolute()} does not exist: give the folder of a capture, or no --data for the demo.")
+    run_config = train(trainer_config, data, config.output_dir, config.iterations, demo=config.data is None)
+    metrics_path = run_config.parent / "metrics.json"
+    results = evaluate(run_config, metrics_path)
+    video_path = run_config.parent / "orbit.mp4"
+    _render(run_config, video_path)
+    console.print(_results_table(results))
+    console.print(f"capture   {data.absolute()}", highlight=False, soft_wrap=True)
+    console.print(f"run       {run_config}", highlight=False, soft_wrap=True)
+    console.print(f"metrics   {metrics_path}", highlight=False, soft_wrap=True)
+    console.print(f"video     {video_path}", highlight=False, soft_wrap=True)
+    console.print(f"\nLook at it in the browser:\n  ns-viewer --load-config {run_config}", soft_wrap=True)
+
+
+def train(trainer_config: Any, data: Path, output_dir: Path, iterations: int | None, demo: bool = False) -> Path:
+    """Train through nerfstudio's own trainer, with a progress bar in place of its log table.
+
+    Args:
+        trainer_config: A fresh copy of a method's TrainerConfig; it is filled in.
+        data: The capture's folder.
+        output_dir: Where runs go.
+        iterations: Training steps, None for the method's own.
+        demo: Whether the capture is the short demo.
+
+    Returns:
+        The run's config.yml.
+    """
+    from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
+    from nerfstudio.scripts.train import _set_random_seed
+
+    trainer_config.data = data.absolute()
+    trainer_config.pipeline.datamanager.data = trainer_config.data
+    trainer_config.output_dir = output_dir.absolute()
+    trainer_config.vis = "tensorboard"
+    trainer_config.logging.local_writer.enable = False
+    if iterations is not None:
+        _shorten(trainer_config, iterations)
+    if demo:
+        trainer_config.pipeline.datamanager.dataparser.eval_frame_interval = EVAL_FRAME_INTERVAL
+    trainer_config.set_timestamp()
+    trainer_config.save_config()
+    _set_random_seed(trainer_config.machine.seed)
+    trainer = trainer_config.setup(local_rank=0, world_size=1)
+    trainer.setup()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as progress:
+        task = progress.add_task("Training", total=trainer_config.max_num_iterations)
+        trainer.callbacks.append(
+            TrainingCallback(
+                [TrainingCallbackLocation.AFTER_TRAIN_ITERATION],
+                lambda step: progress.update(task, completed=step + 1),
+            )
+        )
+        trainer.train()
+    return trainer_config.get_base_dir() / "config.yml"
+
+
+def evaluate(run_config: Path, output_path: Path) -> dict[str, Any]:
+    """Run ns-eval on a run.
+
+    Args:
+        run_config: The run's config.yml.
+        output_path: The JSON file to write.
+
+    Returns:
+        The results that were written.
+    """
+    from nerfstudio.scripts.eval import ComputePSNR
+
+    with atomic_path(output_path) as temporary:
+        ComputePSNR(load_config=run_config, output_path=temporary).main()
+        return json.loads(temporary.read_text())["results"]
+
+
+def _method_config(method: str) -> Any:
+    from nerfstudio.configs.method_configs import all_methods
+
+    from human_avatars.models.base_avatar_model import AvatarModelConfig
+
+    ours = [name for name, config in all_methods.items() if isinstance(config.pipeline.model, AvatarModelConfig)]
+    if method not in ours:
+        raise ValueError(f"--method {method} is not a method of this package: choose one of {', '.join(sorted(ours))}.")
+    return copy.deepcopy(all_methods[method])
+
+
+def _film_demo(folder: Path, console: Console) -> Path:
+    from human_avatars.capture.writers import CaptureConfig, write_zju_mocap
+
+    if folder.exists():
+        console.print(f"Using the demo that lies in {folder}")
+        return folder
+    write_zju_mocap(folder, CaptureConfig(frames=DEMO_FRAMES, size=DEMO_SIZE))
+    return folder
+
+
+def _shorten(trainer_config: Any, iterations: int) -> None:
+    """Train for fewer steps, with learning rates that still decay over the whole of them."""
+    for optimizer in trainer_config.optimizers.values():
+        scheduler = optimizer["scheduler"]
+        if getattr(scheduler, "max_steps", None) == trainer_config.max_num_iterations:
+            scheduler.max_steps = iterations
+    trainer_config.max_num_iterations = iterations
+
+
+def _render(run_config: Path, video_path: Path) -> None:
+    from human_avatars.scripts import orbit
+
+    orbit.main(run_config, video_path, num_frames=ORBIT_FRAMES, size=DEMO_SIZE)
+
+
+def _results_table(results: dict[str, Any]) -> Table:
+    table = Table("", "novel view", "novel pose", title="Held-out images")
+    for name in REPORTED_METRICS:
+        values = [results.get(f"{split}/{name}") for split in ("novel_view", "novel_pose")]
+        if any(value is not None for value in values):
+            table.add_row(name, *("-" if value is None else f"{value:.3f}" for value in values))
+    return table
