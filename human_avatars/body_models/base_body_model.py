@@ -175,14 +175,18 @@ class ShapedBody:
         Returns:
             The posed body in world space.
         """
+        batch = torch.broadcast_shapes(pose.batch_shape, self.rest_joints.shape[:-2])
         rotations = axis_angle_to_matrix(pose.axis_angle)
-        joints = forward_kinematics(rotations, self.rest_joints, self.body_model.parents)
+        rest_joints = self.rest_joints.expand(*batch, *self.rest_joints.shape[-2:])
+        joints = forward_kinematics(
+            rotations.expand(*batch, *rotations.shape[-3:]), rest_joints, self.body_model.parents
+        )
         translation = torch.zeros_like(joints)
         translation[..., :3, 3] = pose.transl[..., None, :]
         joints = joints + translation
-        bones = bone_transforms_from_joints(joints, self.rest_joints)
+        bones = bone_transforms_from_joints(joints, rest_joints)
         rest = self.rest_vertices + self._pose_displacement(rotations)
-        rest = rest.expand(*bones.shape[:-3], *rest.shape[-2:])
+        rest = rest.expand(*batch, *rest.shape[-2:])
         vertices = linear_blend_skinning(rest, self.body_model.skinning_weights, bones)
         return PosedBody(vertices=vertices, joint_transforms=joints, bone_transforms=bones)
 

@@ -37,7 +37,8 @@ def intersect_box(
         boxes: Lower and upper corners, one box or one per ray.
 
     Returns:
-        Near and far distances in units of the direction's length; a ray hits its box where near < far.
+        Near and far distances in units of the direction's length; a ray hits its box where near < far. Near is zero
+        for an origin inside the box, and far is negative for a box behind the origin.
     """
     lengths = directions.norm(dim=-1)
     unit = directions / lengths[..., None]
@@ -45,6 +46,6 @@ def intersect_box(
     unit = torch.where(unit.abs() < PARALLEL_EPSILON, sign * PARALLEL_EPSILON, unit)
     first = (boxes[..., 0, :] - origins) / unit
     second = (boxes[..., 1, :] - origins) / unit
-    nears = torch.minimum(first, second).amax(-1)
+    nears = torch.minimum(first, second).amax(-1).clamp_min(0)
     fars = torch.maximum(first, second).amin(-1)
     return nears / lengths, fars / lengths

@@ -25,7 +25,7 @@ def forward_kinematics(
     parent_indices = [max(parent, 0) for parent in parents]
     offsets = rest_joints - rest_joints[..., parent_indices, :]
     offsets = torch.cat([rest_joints[..., :1, :], offsets[..., 1:, :]], dim=-2)
-    local = rigid_from_rotation_translation(rotations, offsets.expand(*rotations.shape[:-1]))
+    local = rigid_from_rotation_translation(rotations, offsets)
     chain: list[Tensor] = []
     for joint, parent in enumerate(parents):
         transform = local[..., joint, :, :]

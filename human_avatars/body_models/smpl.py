@@ -1,6 +1,7 @@
 """The user's own SMPL, SMPL-H and SMPL-X files, read without chumpy and without executing what is in them."""
 
-from collections.abc import Mapping
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,11 @@ def load_body_model(path: Path | None, num_betas: int = DEFAULT_NUM_BETAS) -> Bo
     if missing:
         raise ValueError(
             f"{path} has no {', '.join(missing)}, so it is not a SMPL, SMPL-H or SMPL-X body model (it holds "
-            f"{', '.join(sorted(arrays)[:8]) or 'nothing'}): give the model file itself, such as SMPL_NEUTRAL.pkl."
+            f"{', '.join(sorted(map(str, arrays))[:8]) or 'nothing'}): give the model file itself, such as "
+            "SMPL_NEUTRAL.pkl."
         )
     numeric = {name: _numeric(path, name, arrays[name]) for name in REQUIRED_ARRAYS}
     _check_shapes(path, numeric)
-    parents = numeric["kintree_table"][0].astype(np.int64)
     return BodyModel(
         name=path.name,
         rest_template=_float_tensor(numeric["v_template"]),
@@ -49,19 +50,21 @@ def load_body_model(path: Path | None, num_betas: int = DEFAULT_NUM_BETAS) -> Bo
         joint_regressor=_float_tensor(numeric["J_regressor"]),
         shape_directions=_float_tensor(numeric["shapedirs"][..., :num_betas]),
         pose_directions=_float_tensor(numeric["posedirs"]),
-        # The root's parent is stored as the largest unsigned number.
-        parents=(-1, *parents[1:].tolist()),
+        parents=_parents(path, numeric["kintree_table"]),
     )
 
 
-def _read_arrays(path: Path) -> Mapping[str, Any]:
+def _read_arrays(path: Path) -> dict[Any, Any]:
     if path.suffix == ".npz":
         if not path.is_file():
             raise ValueError(f"{path} does not exist: check --body-model-path.")
         try:
+            if not zipfile.is_zipfile(path):
+                raise ValueError("no zip archive")
             with np.load(path, allow_pickle=False) as archive:
-                return {name: archive[name] for name in REQUIRED_ARRAYS if name in archive.files}
-        except (ValueError, OSError, EOFError) as error:
+                # What is not asked for may be pickled, and is named in messages only.
+                return {name: archive[name] if name in REQUIRED_ARRAYS else None for name in archive.files}
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"{path} is not a whole .npz of plain arrays ({error}): download it again.") from error
     if path.suffix == ".pkl":
         content = load_restricted(path)
@@ -78,17 +81,17 @@ def _numeric(path: Path, name: str, value: Any) -> np.ndarray:
     return array
 
 
-def _check_shapes(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+def _check_shapes(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Every array must agree with the number of vertices and joints."""
-    vertices, joints = arrays["v_template"].shape[0], arrays["kintree_table"].shape[-1]
+    vertices, joints = arrays["v_template"].size // 3, arrays["kintree_table"].size // 2
     expected = {
         "v_template": (vertices, 3),
-        "f": (arrays["f"].shape[0], 3),
+        "kintree_table": (2, joints),
+        "f": (arrays["f"].size // 3, 3),
         "weights": (vertices, joints),
         "J_regressor": (joints, vertices),
-        "shapedirs": (vertices, 3, arrays["shapedirs"].shape[-1]),
+        "shapedirs": (vertices, 3, *arrays["shapedirs"].shape[-1:]),
         "posedirs": (vertices, 3, 9 * (joints - 1)),
-        "kintree_table": (2, joints),
     }
     for name, shape in expected.items():
         if arrays[name].shape != shape:
@@ -96,6 +99,17 @@ def _check_shapes(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
                 f"{path}: {name} has shape {arrays[name].shape}, expected {shape} for {vertices} vertices and "
                 f"{joints} joints: the file is broken or of another model family."
             )
+
+
+def _parents(path: Path, kintree_table: np.ndarray) -> tuple[int, ...]:
+    # The root's parent is stored as the largest unsigned number.
+    parents = (-1, *kintree_table[0, 1:].astype(np.int64).tolist())
+    if any(not 0 <= parent < joint for joint, parent in enumerate(parents[1:], start=1)):
+        raise ValueError(
+            f"{path}: kintree_table names the parents {parents}, expected every joint's parent before the joint: the "
+            "file is broken or of another model family."
+        )
+    return parents
 
 
 def _float_tensor(array: np.ndarray) -> torch.Tensor:

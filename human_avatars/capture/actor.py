@@ -1,7 +1,6 @@
 """The clothed actor: what it is made of at rest, and how it looks in a pose."""
 
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -22,7 +21,9 @@ class SkinnedPoints:
     """Skinning weights (points, joints); rows sum to one."""
 
     def posed(
-        self, bone_transforms: Float[np.ndarray, "joints 4 4"], displacement: Float[np.ndarray, "points 3"] | float = 0.0
+        self,
+        bone_transforms: Float[np.ndarray, "joints 4 4"],
+        displacement: Float[np.ndarray, "points 3"] | float = 0.0,
     ) -> Float[np.ndarray, "points 3"]:
         """Linear blend skinning of the points.
 

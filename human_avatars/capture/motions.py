@@ -74,8 +74,9 @@ def captured_poses(
     Returns:
         Axis-angle rotations, in radians.
     """
-    passes = ((seen, num_seen), (unseen, num_unseen))
-    return np.concatenate([motion_poses(name, np.arange(num) / max(num, 1), num_joints) for name, num in passes])
+    first = motion_poses(seen, np.arange(num_seen) / num_seen, num_joints)
+    second = motion_poses(unseen, np.arange(num_unseen) / num_unseen, num_joints)
+    return np.concatenate([first, second])
 
 
 def _vectors(like: np.ndarray, x: object = 0.0, y: object = 0.0, z: object = 0.0) -> np.ndarray:
@@ -107,7 +108,7 @@ def _walk(poses: np.ndarray, times: np.ndarray) -> np.ndarray:
     """Walking on the spot while turning; angle 0 of a leg's cycle is its heel strike."""
     _lower_arms(poses, 71)
     cycle = 2 * np.pi * WALK_CYCLES * times
-    for (side, hip, knee, ankle, foot), (_, _, shoulder, elbow) in zip(_SIDES, _ARMS):
+    for (side, hip, knee, ankle, foot), (_, _, shoulder, elbow) in zip(_SIDES, _ARMS, strict=True):
         angle = cycle + (0 if side > 0 else np.pi)
         # Peaks of a gait cycle: the knee gives way at 15 % and swings at 72 %, the foot pushes off at 60 %.
         poses[:, hip] = _vectors(poses, x=-(7 + 21 * np.cos(angle)), z=1.5 * side)
@@ -142,11 +143,11 @@ def _squat(poses: np.ndarray, times: np.ndarray) -> np.ndarray:
     depth = (1 - np.cos(2 * np.pi * times)) / 2
     _lower_arms(poses, 66)
     for side, hip, knee, ankle, _ in _SIDES:
-        poses[:, hip] = _compose(_vectors(poses, x=-86 * depth, z=side * 12 * depth), _vectors(poses, z=side * 3))
-        poses[:, knee] = _vectors(poses, x=98 * depth)
-        poses[:, ankle] = _vectors(poses, x=-26 * depth)
+        poses[:, hip] = _compose(_vectors(poses, x=-92 * depth, z=side * 12 * depth), _vectors(poses, z=side * 3))
+        poses[:, knee] = _vectors(poses, x=92 * depth)
+        poses[:, ankle] = _vectors(poses, x=-28 * depth)  # the soles stay flat
     for _, _, shoulder, _ in _ARMS:
-        poses[:, shoulder] = _compose(_vectors(poses, x=-74 * depth), poses[:, shoulder])
+        poses[:, shoulder] = _compose(_vectors(poses, x=-98 * depth), poses[:, shoulder])
     poses[:, SmplJoint.PELVIS] = _vectors(poses, x=28 * depth)
     poses[:, SmplJoint.SPINE1] = _vectors(poses, x=11 * depth)
     poses[:, SmplJoint.HEAD] = _vectors(poses, x=-25 * depth)
@@ -157,10 +158,11 @@ def _apose_spin(poses: np.ndarray, times: np.ndarray) -> np.ndarray:
     """One full turn with the arms held away from the body, with the wobble of a real person."""
     _lower_arms(poses, 45)
     wobble = 2 * np.pi * SPIN_WOBBLES * times
-    for side, hip, knee, _, _ in _SIDES:
+    for side, hip, knee, ankle, _ in _SIDES:
         bend = 2 + 2 * side * np.sin(wobble)
         poses[:, hip] = _vectors(poses, x=-bend, z=6 * side)
         poses[:, knee] = _vectors(poses, x=2 * bend)
+        poses[:, ankle] = _vectors(poses, x=-bend)
     for side, _, shoulder, _ in _ARMS:
         sway = _vectors(poses, x=3 * np.sin(wobble * (0.95 + 0.05 * side)), z=3 * np.cos(wobble * 1.2))
         poses[:, shoulder] = _compose(sway, poses[:, shoulder])
@@ -184,7 +186,7 @@ def _twist_box(poses: np.ndarray, times: np.ndarray) -> np.ndarray:
     for side, hip, knee, ankle, _ in _SIDES:
         poses[:, hip] = _vectors(poses, x=-22 - side * 8 * np.sin(cycle), z=9 * side)
         poses[:, knee] = _vectors(poses, x=35 + side * 10 * np.sin(cycle))
-        poses[:, ankle] = _vectors(poses, x=-12)
+        poses[:, ankle] = _vectors(poses, x=-18 - side * 2 * np.sin(cycle))
     poses[:, SmplJoint.SPINE1] = _vectors(poses, x=4, y=-14 * np.sin(cycle))
     poses[:, SmplJoint.SPINE2] = _vectors(poses, x=4, y=-18 * np.sin(cycle))
     poses[:, SmplJoint.PELVIS] = _vectors(poses, x=5, y=10 * np.sin(cycle + 0.3))

@@ -1,4 +1,4 @@
-"""Procedural solid textures: colour and body part as functions of the point on the resting body, so without any UV map."""
+"""Procedural solid textures: colour and body part as functions of the point on the resting body, with no UV map."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -77,7 +77,9 @@ def make_outfit(name: OutfitName, landmarks: Landmarks) -> Outfit:
         The outfit.
     """
     if name == "stripes":
-        return Outfit(name, landmarks, (0.60, 0.37, 0.26), (0.07, 0.042, 0.025), (0.085, 0.13, 0.26), (0.06, 0.06, 0.07))
+        return Outfit(
+            name, landmarks, (0.60, 0.37, 0.26), (0.07, 0.042, 0.025), (0.085, 0.13, 0.26), (0.06, 0.06, 0.07)
+        )
     elif name == "checks":
         return Outfit(name, landmarks, (0.42, 0.23, 0.14), (0.025, 0.02, 0.018), (0.36, 0.27, 0.16), (0.30, 0.08, 0.06))
     else:
@@ -144,19 +146,21 @@ def _striped(outfit: Outfit, points: np.ndarray) -> np.ndarray:
     radius = np.hypot(x, chest)
     front, back = z > 0.02, z < -0.02
     panel = back & (np.abs(x) < 0.1) & (np.abs(chest) < 0.1)
-    # A seven: its head, and a leg that leans.
-    seven = ((np.abs(chest - 0.055) < 0.016) & (np.abs(x) < 0.055)) | (
-        (np.abs(x - 0.018 + 0.35 * (chest + 0.01)) < 0.018) & (chest < 0.055) & (chest > -0.075)
-    )
+    # A seven: its head, and a leg that leans (the back is seen with +x on the left).
+    head = (np.abs(chest - 0.055) < 0.016) & (np.abs(x) < 0.055)
+    leg = (np.abs(x + 0.014 + 0.4 * chest) < 0.019) & (chest < 0.055) & (chest > -0.075)
+    # Stripes run round the trunk, and round the sleeves beyond the shoulder seam.
+    seam = np.abs(outfit.landmarks.joints[SmplJoint.LEFT_SHOULDER, 0]) + 0.03
+    along = np.where(np.abs(x) > seam, np.abs(x) + 0.01, y)
     return _layers(
         (0.80, 0.76, 0.68),
         len(points),
-        (np.floor(y / 0.045) % 2 > 0, (0.62, 0.07, 0.07)),
+        (np.floor(along / 0.045) % 2 > 0, (0.62, 0.07, 0.07)),
         (front & (radius < 0.075), (0.85, 0.85, 0.85)),
         (front & (radius < 0.055), (0.05, 0.12, 0.35)),
         (front & (np.abs(x) + np.abs(chest) < 0.045), (0.85, 0.65, 0.08)),
         (panel, (0.08, 0.08, 0.10)),
-        (panel & seven, (0.9, 0.9, 0.85)),
+        (panel & (head | leg), (0.9, 0.9, 0.85)),
     )
 
 
@@ -181,12 +185,13 @@ def _paint_trousers(outfit: Outfit, points: np.ndarray) -> tuple[np.ndarray, np.
     x, y, z = points.T
     joints = outfit.landmarks.joints.astype(np.float32)
     knee, waist = joints[SmplJoint.LEFT_KNEE], joints[SmplJoint.PELVIS, 1]
-    seam = (np.abs(z - 0.02) < 0.004) & (np.abs(x) > knee[0]) & (y < waist - 0.1)
+    side = np.interp(y, joints[[SmplJoint.LEFT_ANKLE, SmplJoint.LEFT_KNEE, SmplJoint.PELVIS], 1], (-0.02, 0.015, 0.02))
+    seam = (np.abs(z - side) < 0.003) & (np.abs(x) > knee[0]) & (y < waist - 0.1)
     pocket = (np.abs(y - waist + 0.02 + 0.6 * (np.abs(x) - 0.1)) < 0.004) & (np.abs(x) > 0.06) & (z > 0.04)
     layers = [(seam | pocket, (0.45, 0.30, 0.10) if outfit.name == "stripes" else (0.20, 0.14, 0.08))]
     if outfit.name == "stripes":
         patch = (np.hypot(x - knee[0], y - knee[1]) < 0.045) & (z > 0.02)
-        shin = (np.hypot((x - knee[0] - 0.04) / 0.8, (y - knee[1] + 0.16) / 1.6) < 0.035) & (x > knee[0])
+        shin = (np.hypot((z - side) / 0.03, (y - knee[1] + 0.16) / 0.06) < 1) & (x > knee[0])
         layers += [(patch, (0.35, 0.07, 0.07)), (shin, (0.55, 0.36, 0.06))]
     labels = np.full(len(points), PartLabel.TROUSERS, np.uint8)
     return _layers(outfit.trousers, len(points), *layers), labels
@@ -250,11 +255,12 @@ def _paint_face(outfit: Outfit, points: np.ndarray, rows: np.ndarray, colours: n
     face = skin * (1 + cheek * np.array([0.02, -0.12, -0.12], np.float32))
     lips = (x / 0.024) ** 2 + ((y - nose[1] + 0.037) / 0.0085) ** 2 < 1
     brow = (np.abs(across) < 0.019) & (np.abs(up - 0.021 + 0.3 * np.abs(across)) < 0.0035)
+    eyeball = (across / 0.0135) ** 2 + (up / 0.0052) ** 2 < 1
     for mask, colour in (
         (lips, skin * (0.85, 0.55, 0.6)),
         (brow, np.array(outfit.hair)),
-        ((across / 0.0135) ** 2 + (up / 0.006) ** 2 < 1, (0.80, 0.80, 0.78)),
-        (np.hypot(across, up) < 0.0056, (0.08, 0.05, 0.03)),
+        (eyeball, (0.74, 0.74, 0.72)),
+        (eyeball & (np.hypot(across, up) < 0.0058), (0.08, 0.05, 0.03)),
     ):
         face[mask] = colour
     colours[rows] = face

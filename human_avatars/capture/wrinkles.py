@@ -1,6 +1,7 @@
 """Folds of cloth that come and go with the pose of the joints near them."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,37 +14,47 @@ SIGNED_GAIN = 2.0
 """Steepness with which the second fold family follows the direction of bending, per radian."""
 SECOND_WAVELENGTH = 1.3
 """Second fold family's spatial frequency, relative to the first's."""
+DEEPEST_VALLEY = 0.006
+"""Folds cannot sink below this under the smooth cloth, or skin would show through it, in metres."""
 WANDER = 0.9
 """How far folds stray from straight lines, in radians of phase."""
 
 
+SHOULDERS = (SmplJoint.LEFT_SHOULDER, SmplJoint.RIGHT_SHOULDER)
+HIPS = (SmplJoint.LEFT_HIP, SmplJoint.RIGHT_HIP)
+KNEES = (SmplJoint.LEFT_KNEE, SmplJoint.RIGHT_KNEE)
+ANKLES = (SmplJoint.LEFT_ANKLE, SmplJoint.RIGHT_ANKLE)
+
+
 @dataclass(frozen=True)
 class FoldSite:
-    """A place where cloth bunches up when one joint moves. Lengths are in metres; x points away from the midline."""
+    """A place where cloth bunches up when a joint moves, the same on both sides. Lengths are in metres."""
 
-    joint: SmplJoint
-    mirror: SmplJoint | None
-    """The right-hand joint that does the same on the other side."""
-    garment: str
-    """`shirt` or `trousers`."""
+    joints: tuple[SmplJoint, ...]
+    """The left joint and then its right counterpart, or one joint on the midline."""
+    garment: Literal["shirt", "trousers"]
     offset: tuple[float, float, float]
-    """Centre of the folds, relative to the joint at rest."""
+    """Centre of the folds, relative to the left joint at rest."""
     across: tuple[float, float, float]
     """Direction from one fold to the next."""
     wavelength: float
+    """Distance from one fold to the next."""
     extent: float
     """Distance from the centre over which the folds die out."""
     depth: float
+    """Height of the ridges per unit of bending."""
 
 
 FOLD_SITES = (
-    FoldSite(SmplJoint.LEFT_SHOULDER, SmplJoint.RIGHT_SHOULDER, "shirt", (-0.03, -0.07, 0.06), (1, 0.9, 0), 0.05, 0.1, 0.007),
-    FoldSite(SmplJoint.LEFT_SHOULDER, SmplJoint.RIGHT_SHOULDER, "shirt", (-0.03, -0.08, -0.08), (1, 0.7, 0), 0.055, 0.1, 0.007),
-    FoldSite(SmplJoint.SPINE1, None, "shirt", (0, -0.02, 0.04), (0.15, 1, 0.25), 0.055, 0.15, 0.008),
-    FoldSite(SmplJoint.SPINE2, None, "shirt", (0, 0.02, 0.04), (-0.5, 1, 0.2), 0.06, 0.15, 0.007),
-    FoldSite(SmplJoint.LEFT_HIP, SmplJoint.RIGHT_HIP, "trousers", (0, -0.05, 0.04), (0.5, 1, 0), 0.055, 0.13, 0.007),
-    FoldSite(SmplJoint.LEFT_KNEE, SmplJoint.RIGHT_KNEE, "trousers", (0, -0.02, -0.02), (0.15, 1, 0.2), 0.05, 0.12, 0.008),
-    FoldSite(SmplJoint.LEFT_ANKLE, SmplJoint.RIGHT_ANKLE, "trousers", (0, 0.09, 0), (0.2, 1, -0.3), 0.045, 0.08, 0.006),
+    FoldSite(SHOULDERS, "shirt", (-0.03, -0.07, 0.06), (1, 0.9, 0), wavelength=0.05, extent=0.09, depth=0.005),
+    FoldSite(SHOULDERS, "shirt", (-0.03, -0.08, -0.08), (1, 0.7, 0), wavelength=0.055, extent=0.09, depth=0.005),
+    FoldSite(
+        (SmplJoint.SPINE1,), "shirt", (0, -0.02, 0.04), (0.15, 1, 0.25), wavelength=0.055, extent=0.15, depth=0.006
+    ),
+    FoldSite((SmplJoint.SPINE2,), "shirt", (0, 0.02, 0.04), (-0.5, 1, 0.2), wavelength=0.06, extent=0.15, depth=0.006),
+    FoldSite(HIPS, "trousers", (0, -0.05, 0.04), (0.5, 1, 0), wavelength=0.055, extent=0.13, depth=0.006),
+    FoldSite(KNEES, "trousers", (0, -0.02, -0.02), (0.15, 1, 0.2), wavelength=0.05, extent=0.12, depth=0.006),
+    FoldSite(ANKLES, "trousers", (0, 0.09, 0), (0.2, 1, -0.3), wavelength=0.045, extent=0.08, depth=0.005),
 )
 
 
@@ -71,7 +82,8 @@ class Wrinkles:
         angles = np.minimum(np.linalg.norm(rotations, axis=1), np.pi)
         bending = FOLD_GAIN * np.sin(angles / 2)
         signed = np.tanh(SIGNED_GAIN * (rotations[:, 1] + rotations[:, 2]))
-        return bending @ self.bending_folds + signed @ self.signed_folds
+        depth = bending @ self.bending_folds + signed @ self.signed_folds
+        return np.where(depth < 0, DEEPEST_VALLEY * np.tanh(depth / DEEPEST_VALLEY), depth)
 
 
 def build_wrinkles(
@@ -94,9 +106,7 @@ def build_wrinkles(
     joints, bending_folds, signed_folds = [], [], []
     wander = WANDER * np.sin(9 * points[:, 0] + 7 * points[:, 2] + 11 * points[:, 1])
     for site in FOLD_SITES:
-        for joint, side in ((site.joint, 1.0), (site.mirror, -1.0)):
-            if joint is None:
-                continue
+        for joint, side in zip(site.joints, (1.0, -1.0), strict=False):
             mirror = np.array([side, 1.0, 1.0])
             relative = points - rest_joints[joint] - mirror * site.offset
             across = mirror * site.across / np.linalg.norm(site.across)

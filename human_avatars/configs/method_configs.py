@@ -8,6 +8,7 @@ from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.plugins.types import MethodSpecification
 
 from human_avatars.data.dataparsers.zju_mocap import ZjuMocapDataParserConfig
+from human_avatars.data.pixel_samplers import SubjectPixelSamplerConfig
 from human_avatars.data.subject_datamanagers import SubjectDataManagerConfig
 from human_avatars.engine.host_fixes import default_machine, prepare_host
 from human_avatars.engine.optimizers import ValueClippedAdamConfig
@@ -25,9 +26,7 @@ CPU_ITERATIONS = 2500
 
 def _avatar_viewer(rays_per_chunk: int) -> ViewerConfig:
     # The body overlay must not hide behind the rendered body, and one frustum per frame and camera would be thousands.
-    return ViewerConfig(
-        num_rays_per_chunk=rays_per_chunk, default_composite_depth=False, max_num_display_images=32
-    )
+    return ViewerConfig(num_rays_per_chunk=rays_per_chunk, default_composite_depth=False, max_num_display_images=32)
 
 
 neural_body = MethodSpecification(
@@ -70,8 +69,7 @@ neural_body_cpu = MethodSpecification(
                 dataparser=ZjuMocapDataParserConfig(),
                 train_num_rays_per_batch=512,
                 eval_num_rays_per_batch=512,
-                views_per_batch=None,
-                sample_border=True,
+                pixel_sampler=SubjectPixelSamplerConfig(views_per_batch=None, sample_border=True),
             ),
             model=NeuralBodyModelConfig(voxel_size=0.01, density_scale=50.0, empty_space_level=1),
         ),

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,15 +39,14 @@ def allow_numpy_scalars_in_checkpoints() -> None:
 
     They are values, not code: the function that rebuilds a scalar, `dtype`, and the dtypes of plain numbers.
     """
-    if torch.__version__ < (2, 6):  # reads them without asking
+    if torch.__version__ < "2.6":  # compared as a version, not as text; older ones read everything
         return
-    rebuild_scalar = np.float64(0).__reduce__()[0]
+    rebuild_scalar: Any = np.float64(0).__reduce__()[0]
     # NumPy 2 renamed the module; a checkpoint may come from either side of that.
     names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
     number_types = (np.float64, np.float32, np.int64, np.int32, np.bool_)
-    torch.serialization.add_safe_globals(
-        [(rebuild_scalar, name) for name in names] + [np.dtype] + [type(np.dtype(number)) for number in number_types]
-    )
+    dtypes = [np.dtype, *(type(np.dtype(number)) for number in number_types)]
+    torch.serialization.add_safe_globals([*((rebuild_scalar, name) for name in names), *dtypes])
 
 
 def put_ffmpeg_on_path() -> None:

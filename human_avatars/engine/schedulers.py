@@ -1,4 +1,4 @@
-"""Learning-rate schedules whose whole state is plain Python numbers, so that checkpoints load without trusting pickles."""
+"""Learning-rate schedules whose state is plain Python numbers, so that checkpoints load without trusting pickles."""
 
 import math
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from typing_extensions import assert_never
 
 
-class PlainLambdaLR(LambdaLR):
+class FloatLambdaLR(LambdaLR):
     """A LambdaLR that stores Python floats only.
 
     nerfstudio's own schedules return NumPy scalars. They reach the optimizer's and the scheduler's state, and
@@ -41,16 +41,16 @@ class PlainLambdaLR(LambdaLR):
 
 
 @dataclass
-class PlainExponentialDecaySchedulerConfig(ExponentialDecaySchedulerConfig):
+class FloatExponentialDecaySchedulerConfig(ExponentialDecaySchedulerConfig):
     """nerfstudio's warm-up and exponential decay, with a state that loads anywhere."""
 
-    _target: type = field(default_factory=lambda: PlainExponentialDecayScheduler)
+    _target: type = field(default_factory=lambda: FloatExponentialDecayScheduler)
 
 
-class PlainExponentialDecayScheduler(Scheduler):
+class FloatExponentialDecayScheduler(Scheduler):
     """Ramps up to the initial rate, then decays exponentially to the final one; the stock class's formula."""
 
-    config: PlainExponentialDecaySchedulerConfig
+    config: FloatExponentialDecaySchedulerConfig  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def get_scheduler(self, optimizer: Optimizer, lr_init: float) -> LambdaLR:
         """The schedule for one optimizer.
@@ -62,7 +62,7 @@ class PlainExponentialDecayScheduler(Scheduler):
         Returns:
             The scheduler, to be stepped once per training step.
         """
-        return PlainLambdaLR(optimizer, lambda step: self.rate(step, lr_init) / lr_init)
+        return FloatLambdaLR(optimizer, lambda step: self.rate(step, lr_init) / lr_init)
 
     def rate(self, step: int, lr_init: float) -> float:
         """The learning rate at one step.
@@ -110,7 +110,7 @@ class EpochDecaySchedulerConfig(SchedulerConfig):
 class EpochDecayScheduler(Scheduler):
     """The rate is `lr_init * decay_factor ** (epoch / decay_epochs)`, constant within an epoch."""
 
-    config: EpochDecaySchedulerConfig
+    config: EpochDecaySchedulerConfig  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def get_scheduler(self, optimizer: Optimizer, lr_init: float) -> LambdaLR:
         """The schedule for one optimizer.
@@ -127,4 +127,4 @@ class EpochDecayScheduler(Scheduler):
         def rate_factor(step: int) -> float:
             return config.decay_factor ** (step // config.steps_per_epoch / config.decay_epochs)
 
-        return PlainLambdaLR(optimizer, rate_factor)
+        return FloatLambdaLR(optimizer, rate_factor)

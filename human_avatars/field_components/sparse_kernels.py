@@ -30,31 +30,43 @@ def scatter_add_rows(source, rows, out):
 
 
 @_compile
-def sum_corners(features, rows, weights, out):
-    """out[p] = sum over the corners k of weights[p, k] * features[rows[p, k]]; rows past the features are empty."""
-    num_rows = features.shape[0]
+def sum_corners(features, rows, weights, out, first):
+    """out[p, first:] = sum over the corners k of weights[p, k] * features[rows[p, k]]; rows past the end are empty."""
+    num_rows, num_channels = features.shape
+    filled = np.empty(9, np.int64)
+    filled_weights = np.empty(9, weights.dtype)
     for p in range(rows.shape[0]):
-        for c in range(features.shape[1]):
-            out[p, c] = 0
-        for k in range(rows.shape[1]):
-            row = rows[p, k]
-            if row < num_rows:
-                weight = weights[p, k]
-                for c in range(features.shape[1]):
-                    out[p, c] += weight * features[row, c]
+        num_filled = 0
+        for k in range(8):
+            if rows[p, k] < num_rows:
+                filled[num_filled] = rows[p, k]
+                filled_weights[num_filled] = weights[p, k]
+                num_filled += 1
+        target = out[p, first : first + num_channels]
+        for c in range(num_channels):
+            target[c] = 0
+        # Two corners at a time: half the traffic through `out`. An odd last one is paired with itself at weight 0.
+        filled[num_filled] = filled[num_filled - 1]
+        filled_weights[num_filled] = 0
+        for k in range(0, num_filled, 2):
+            row_a, row_b = filled[k], filled[k + 1]
+            weight_a, weight_b = filled_weights[k], filled_weights[k + 1]
+            for c in range(num_channels):
+                target[c] += weight_a * features[row_a, c] + weight_b * features[row_b, c]
 
 
 @_compile
-def scatter_corners(gradient, rows, weights, out):
-    """out[rows[p, k]] += weights[p, k] * gradient[p]: the transpose of `sum_corners`."""
-    num_rows = out.shape[0]
+def scatter_corners(gradient, first, rows, weights, out):
+    """out[rows[p, k]] += weights[p, k] * gradient[p, first:]: the transpose of `sum_corners`."""
+    num_rows, num_channels = out.shape
     for p in range(rows.shape[0]):
+        source = gradient[p, first : first + num_channels]
         for k in range(rows.shape[1]):
             row = rows[p, k]
             if row < num_rows:
                 weight = weights[p, k]
-                for c in range(out.shape[1]):
-                    out[row, c] += weight * gradient[p, c]
+                for c in range(num_channels):
+                    out[row, c] += weight * source[c]
 
 
 @_compile

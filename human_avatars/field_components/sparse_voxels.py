@@ -1,7 +1,8 @@
-"""Which voxels a posed body fills at each level of the code diffusion, and which voxel feeds which (Neural Body, 3.2)."""
+"""Voxels that a posed body fills at each level of Neural Body's code diffusion, and which feeds which (Sec. 3.2)."""
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int, Int32, Int64, Shaped
@@ -80,10 +81,12 @@ class KernelMap:
     is_submanifold: bool
     """The outputs are the inputs: the centre pairs each voxel with itself and weight 26 - k undoes weight k."""
 
+    @cached_property
     def neighbour_table(self) -> Int64[Tensor, "outputs 27"]:
         """Input row under each weight for every output voxel; `num_inputs` where there is none."""
         return self._table(self.output_rows, self.input_rows, self.num_outputs, self.num_inputs)
 
+    @cached_property
     def transposed_table(self) -> Int64[Tensor, "inputs 27"]:
         """Output row under each weight for every input voxel; `num_outputs` where there is none."""
         return self._table(self.input_rows, self.output_rows, self.num_inputs, self.num_outputs)

@@ -1,22 +1,20 @@
 """Arrays out of other people's pickles: containers, numbers and arrays are rebuilt, nothing else is executed."""
 
-import io
 import pickle
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 ALLOWED_GLOBALS = {
+    ("builtins", "object"),
     ("builtins", "set"),
     ("builtins", "frozenset"),
     ("builtins", "complex"),
+    ("builtins", "bytes"),
     ("builtins", "bytearray"),
     ("_codecs", "encode"),
     ("collections", "OrderedDict"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
     ("numpy", "bool_"),
     ("numpy", "float32"),
     ("numpy", "float64"),
@@ -25,22 +23,40 @@ ALLOWED_GLOBALS = {
 }
 """Constructors that build data and have no other effect."""
 
-NUMPY_CORE_GLOBALS = {"_reconstruct", "scalar", "_frombuffer"}
-"""The array constructors of numpy.core.multiarray and numpy.core.numeric, which numpy 2 moved to numpy._core."""
+NUMPY_CORE_MODULES = {f"numpy.{core}.{name}" for core in ("core", "_core") for name in ("multiarray", "numeric")}
+"""Homes of the array constructors; numpy 2 moved them."""
 
 SPARSE_CLASSES = {"csc_matrix", "csr_matrix", "coo_matrix", "csc_array", "csr_array", "coo_array"}
 """scipy.sparse classes; scipy has moved their module several times."""
 
 
+class _ForbiddenGlobalError(ValueError):
+    """The pickle names something that is not data."""
+
+
 class _InertState:
     """Stands in for a class of another package: keeps the pickled state and runs none of its code."""
 
+    arguments: tuple[Any, ...] = ()
+    state: Any = None
+
     def __init__(self, *arguments: object) -> None:
         self.arguments = arguments
-        self.state: Any = None
 
     def __setstate__(self, state: object) -> None:
         self.state = state
+
+
+class _InertDtype(_InertState):
+    """A numpy dtype. numpy's own believes the flags in a file, and would then take bytes for object pointers."""
+
+
+class _InertArray(_InertState):
+    """A numpy array; its state ends in shape, dtype, whether in Fortran order, and content."""
+
+
+class _InertScalar(_InertState):
+    """A numpy scalar."""
 
 
 class _InertChumpy(_InertState):
@@ -49,6 +65,27 @@ class _InertChumpy(_InertState):
 
 class _InertSparse(_InertState):
     """A scipy sparse matrix; its state has the same fields in every scipy version, its class has not."""
+
+
+def _reconstruct_inert(cls: type, *_: object) -> object:
+    """What copyreg._reconstructor and numpy's _reconstruct do, for the stand-ins alone."""
+    if not issubclass(cls, _InertState):
+        raise pickle.UnpicklingError(f"an object of class {cls.__name__}")
+    return cls()
+
+
+def _array_from_buffer(content: object, dtype: object, shape: object, order: str) -> object:
+    """What numpy's _frombuffer does, which pickles of protocol 5 call."""
+    array = _InertArray()
+    array.state = (shape, dtype, order == "F", content)
+    return array
+
+
+NUMPY_STAND_INS: dict[str, Any] = {
+    "_reconstruct": _reconstruct_inert,
+    "_frombuffer": _array_from_buffer,
+    "scalar": _InertScalar,
+}
 
 
 class _RestrictedUnpickler(pickle.Unpickler):
@@ -63,15 +100,14 @@ class _RestrictedUnpickler(pickle.Unpickler):
             return type(name, (_InertChumpy,), {})
         if module in ("copy_reg", "copyreg") and name == "_reconstructor":
             return _reconstruct_inert
-        if module in ("numpy.core.multiarray", "numpy.core.numeric", "numpy._core.multiarray", "numpy._core.numeric"):
-            if name in NUMPY_CORE_GLOBALS:
-                return super().find_class(module, name)
+        if module in NUMPY_CORE_MODULES and name in NUMPY_STAND_INS:
+            return NUMPY_STAND_INS[name]
+        if module == "numpy" and name in ("ndarray", "dtype"):
+            return _InertArray if name == "ndarray" else _InertDtype
         python_3_module = "builtins" if module == "__builtin__" else module
         if (python_3_module, name) in ALLOWED_GLOBALS:
             return super().find_class(python_3_module, name)
-        if (python_3_module, name) == ("builtins", "object"):
-            return object
-        raise ValueError(
+        raise _ForbiddenGlobalError(
             f"{self._path} is a pickle that asks for {module}.{name}; only arrays, numbers and containers are read "
             "from other people's pickles. Save it again with plain numpy arrays."
         )
@@ -119,7 +155,7 @@ def load_npy_object(path: Path) -> Any:
             _, _, dtype = read_header(file)
             if not dtype.hasobject:
                 return np.load(path, allow_pickle=False)
-        except (ValueError, KeyError, EOFError) as error:
+        except Exception as error:
             raise ValueError(f"{path} is not a whole .npy file ({error}): copy or export it again.") from error
         value = _load(file, path)
     if isinstance(value, np.ndarray) and value.dtype == object and value.shape == ():
@@ -128,41 +164,54 @@ def load_npy_object(path: Path) -> Any:
 
 
 def _load(file: BinaryIO, path: Path) -> Any:
-    # The unpickler may hold half a file in memory only: a truncated file fails here, not later.
-    stream = io.BytesIO(file.read())
     try:
-        return _plain(_RestrictedUnpickler(stream, path).load())
-    except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a whole pickle ({error}): copy or export it again.") from error
-
-
-def _reconstruct_inert(cls: type, base: type, state: object) -> object:
-    """What copyreg._reconstructor does, for the stand-ins alone."""
-    if not issubclass(cls, _InertState):
-        raise pickle.UnpicklingError(f"an object of class {cls.__name__}")
-    return cls()
+        return _plain(_RestrictedUnpickler(file, path).load())
+    except _ForbiddenGlobalError:
+        raise
+    # What a damaged pickle raises depends on where the damage is.
+    except Exception as error:
+        raise ValueError(f"{path} is not a whole pickle of plain arrays ({error}): copy or export it again.") from error
 
 
 def _plain(value: Any) -> Any:
     """Containers with every stand-in replaced by the array it stands for."""
     if isinstance(value, dict):
-        return (
-            OrderedDict((key, _plain(item)) for key, item in value.items())
-            if type(value) is OrderedDict
-            else {key: _plain(item) for key, item in value.items()}
-        )
-    if isinstance(value, (list, tuple)):
+        return type(value)((_plain(key), _plain(item)) for key, item in value.items())
+    if isinstance(value, (list, tuple, set, frozenset)):
         return type(value)(_plain(item) for item in value)
-    if isinstance(value, np.ndarray) and value.dtype == object:
-        plain = np.empty(value.shape, dtype=object)
-        for index in np.ndindex(value.shape):
-            plain[index] = _plain(value[index])
-        return plain
+    if isinstance(value, _InertArray):
+        return _array(*value.state[-4:])
+    if isinstance(value, _InertScalar):
+        return _array((), value.arguments[0], False, value.arguments[1])[()]
+    if isinstance(value, _InertDtype):
+        return _dtype(value)
     if isinstance(value, _InertSparse):
         return _dense(value)
     if isinstance(value, _InertChumpy):
         return _chumpy_value(value)
     return value
+
+
+def _dtype(stand_in: _InertDtype) -> np.dtype:
+    """The dtype of a plain or object array; structured ones have no use in other people's pickles."""
+    dtype = np.dtype(stand_in.arguments[0])
+    if dtype.kind not in "biufcSUO" or dtype.subdtype is not None:
+        raise pickle.UnpicklingError(f"an array of {dtype}")
+    return dtype if stand_in.state is None else dtype.newbyteorder(stand_in.state[1])
+
+
+def _array(shape: tuple[int, ...], inert_dtype: _InertDtype, fortran: bool, content: Any) -> np.ndarray:
+    """An array from its pickled parts, in this machine's byte order."""
+    dtype = _dtype(inert_dtype)
+    if dtype.kind == "O":
+        flat = np.empty(len(content), dtype=object)
+        for index, item in enumerate(content):
+            flat[index] = _plain(item)
+    else:
+        # Python 2 strings arrive decoded as latin1.
+        raw = content.encode("latin1") if isinstance(content, str) else content
+        flat = np.frombuffer(raw, dtype=dtype).astype(dtype.newbyteorder("="))
+    return flat.reshape(shape, order="F" if fortran else "C")
 
 
 def _chumpy_value(stand_in: _InertChumpy) -> Any:
@@ -171,7 +220,7 @@ def _chumpy_value(stand_in: _InertChumpy) -> Any:
     if "x" in state:
         return np.asarray(_plain(state["x"]))
     if "a" in state and "idxs" in state:
-        values = np.asarray(_plain(state["a"])).ravel()[np.asarray(state["idxs"])]
+        values = np.asarray(_plain(state["a"])).ravel()[np.asarray(_plain(state["idxs"]))]
         shape = state.get("preferred_shape")
         return values if shape is None else values.reshape(shape)
     raise pickle.UnpicklingError(f"a chumpy {type(stand_in).__name__} without a stored value")
@@ -181,11 +230,14 @@ def _dense(stand_in: _InertSparse) -> np.ndarray:
     """A compressed or coordinate sparse matrix as a dense array."""
     import scipy.sparse
 
-    state = stand_in.state
+    state = _plain(stand_in.state)
     shape = state.get("_shape", state.get("shape"))
     kind = type(stand_in).__name__[:3]
     if kind == "coo":
         rows, columns = state["coords"] if "coords" in state else (state["row"], state["col"])
         return scipy.sparse.coo_matrix((state["data"], (rows, columns)), shape=shape).toarray()
     compressed = scipy.sparse.csc_matrix if kind == "csc" else scipy.sparse.csr_matrix
-    return compressed((state["data"], state["indices"], state["indptr"]), shape=shape).toarray()
+    matrix = compressed((state["data"], state["indices"], state["indptr"]), shape=shape)
+    # toarray() writes wherever the indices point.
+    matrix.check_format(full_check=True)
+    return matrix.toarray()

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,12 +19,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         The path to write to; it keeps the suffix, which many writers go by.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(descriptor)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
     try:
+        temporary.touch(exist_ok=False)
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -46,19 +44,20 @@ def fresh_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
     """
     path = Path(os.path.abspath(path))
     check_free(path, overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
+    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    retired = temporary.with_name(f"{temporary.name}-old")
     try:
+        temporary.mkdir(parents=True)
         yield temporary
-        temporary.chmod(0o777 & ~_umask())
         if path.exists():
-            retired = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-old-"))
+            retired.mkdir()
             os.replace(path, retired / path.name)
-            os.replace(temporary, path)
-            shutil.rmtree(retired)
-        else:
-            os.replace(temporary, path)
+        os.replace(temporary, path)
     finally:
+        # Interrupted between the two renames: the old folder goes back to its place.
+        if not path.exists() and (retired / path.name).exists():
+            os.replace(retired / path.name, path)
+        shutil.rmtree(retired, ignore_errors=True)
         shutil.rmtree(temporary, ignore_errors=True)
 
 
@@ -70,7 +69,7 @@ def check_free(path: Path, overwrite: bool = False) -> None:
         overwrite: Whether what lies there may be replaced.
 
     Raises:
-        ValueError: Something non-empty lies at `path` and `overwrite` is off, or a file lies where a folder should.
+        ValueError: Something non-empty lies at `path` and `overwrite` is off.
     """
     if not path.exists() or overwrite:
         return
@@ -78,9 +77,3 @@ def check_free(path: Path, overwrite: bool = False) -> None:
         raise ValueError(
             f"{path} exists already and is not empty: pass --overwrite to replace it, or name another path."
         )
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -34,8 +34,9 @@ class AvatarMetrics:
     The keys:
 
     - `psnr`: peak signal-to-noise ratio over the whole image, in dB.
-    - `ssim`: structural similarity as Wang et al. (2004) define it: the whole image, an 11x11 Gaussian window of
-      sigma 1.5, population variance, data range 1.
+    - `ssim`: structural similarity with the window of Wang et al. (2004), 11x11 Gaussian of sigma 1.5, population
+      variance and data range 1, around every pixel of the whole image, mirrored at its border. It is torchmetrics'
+      and so what nerfstudio's own methods report.
     - `psnr_box`: Neural Body's PSNR: over the pixels whose ray meets the body's padded box.
     - `ssim_box`: Neural Body's SSIM: black outside the same pixels, cropped to their bounding rectangle, a uniform
       7x7 window, sample variance, data range 1.
@@ -77,10 +78,11 @@ class AvatarMetrics:
         rows, columns = bounding_rectangle(mask_at_box)
         cropped = boxed[0][rows, columns], boxed[1][rows, columns]
         gaussian = gaussian_window(size=11, sigma=1.5).to(images[0])
+        mirrored = mirror_border(images[0], margin=5), mirror_border(images[1], margin=5)
         uniform = gaussian.new_full((7,), 1 / 7)
         values = {
             "psnr": psnr(*images),
-            "ssim": structural_similarity(*images, gaussian),
+            "ssim": structural_similarity(*mirrored, gaussian),
             "psnr_box": psnr(images[0][mask_at_box], images[1][mask_at_box]),
             "ssim_box": structural_similarity(*cropped, uniform, sample_variance=True),
             "ssim_box_range2": structural_similarity(*cropped, uniform, sample_variance=True, data_range=2.0),
@@ -183,6 +185,23 @@ def gaussian_window(size: int, sigma: float) -> Float[Tensor, " size"]:
     offsets = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
     weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
     return weights / weights.sum()
+
+
+def mirror_border(
+    image: Float[Tensor, "height width channels"], margin: int
+) -> Float[Tensor, "outer_height outer_width channels"]:
+    """Continue an image past its border by its mirror image.
+
+    Args:
+        image: The image.
+        margin: Pixels to add on each side.
+
+    Returns:
+        The larger image; the image itself where it is too small to be mirrored that far.
+    """
+    if min(image.shape[:2]) <= margin:
+        return image
+    return torch.nn.functional.pad(image.permute(2, 0, 1), [margin] * 4, mode="reflect").permute(1, 2, 0)
 
 
 def bounding_rectangle(mask: Bool[Tensor, "height width"]) -> tuple[slice, slice]:

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
-from nerfstudio.models.base_model import Model, ModelConfig
 from nerfstudio.model_components.renderers import RGBRenderer
+from nerfstudio.models.base_model import Model, ModelConfig
 from nerfstudio.utils.colormaps import apply_colormap, apply_depth_colormap
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor

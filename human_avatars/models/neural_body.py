@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.nn.functional import mse_loss, relu
 
+from human_avatars.field_components.sparse_convolution import BatchNormEval
 from human_avatars.fields.neural_body_field import CodeVolumes, NeuralBodyField
 from human_avatars.model_components.body_collider import collide_with_bodies, rays_that_hit
 from human_avatars.model_components.volume_rendering import compositing_weights, expected_depth, sample_distances
@@ -40,7 +41,7 @@ class NeuralBodyModelConfig(AvatarModelConfig):
     empty_space_level: int | None = None
     """Skip samples where this level of the code volume (1: half resolution ... 4: a sixteenth) has no code in reach.
     None, as published, evaluates every sample."""
-    bn_eval: str = "frame"
+    bn_eval: BatchNormEval = "frame"
     """Batch norm outside training: statistics of the frame, as the published evaluation, or the running ones."""
     eval_num_rays_per_chunk: int = 2048
     """Rays rendered at a time."""
@@ -144,7 +145,9 @@ class NeuralBodyModel(AvatarModel):
     def _diffuse(self, frames: PosedFrames) -> list[CodeVolumes]:
         """The code volume of each distinct frame."""
         roots = frames.bodies.bone_transforms[:, 0]
-        return [self.field.diffuse(vertices, root) for vertices, root in zip(frames.bodies.vertices, roots, strict=True)]
+        return [
+            self.field.diffuse(vertices, root) for vertices, root in zip(frames.bodies.vertices, roots, strict=True)
+        ]
 
     def _frame_code_index(self, frame_index: int) -> int:
         """A training frame's own code; the last one for every other pose, as the published evaluation does."""
@@ -184,7 +187,7 @@ class NeuralBodyModel(AvatarModel):
         kept = self._occupied_points(volume, points)
         if kept is not None:
             points, ray_of_point = points[kept], ray_of_point[kept]
-        raw_density, rgb = self.field(volume, points, rays.directions, ray_of_point, frame_code_index)
+        raw_density, rgb = self.field(volume, points, rays.directions, frame_code_index, ray_of_point)
         density = self.config.density_scale * relu(raw_density)
         if kept is not None:
             total = distances.numel()

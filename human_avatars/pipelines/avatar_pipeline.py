@@ -16,6 +16,7 @@ from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineC
 from nerfstudio.utils import profiler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from human_avatars.data.subject_dataset import SubjectDataset
 from human_avatars.files.safe_writes import atomic_path
 
 TIMINGS = ("num_rays_per_sec", "fps")
@@ -34,8 +35,7 @@ class AvatarPipelineConfig(VanillaPipelineConfig):
 class AvatarPipeline(VanillaPipeline):
     """VanillaPipeline whose evaluation also averages per split and lists every image.
 
-    A dataset that knows more of its images than their file names says so in `split_labels`, `camera_names` and
-    `frame_indices`, one entry per image (`human_avatars.data.subject_dataset`).
+    It runs on any dataset; splits, cameras and frames are known of this package's own.
     """
 
     config: AvatarPipelineConfig
@@ -63,14 +63,15 @@ class AvatarPipeline(VanillaPipeline):
             split as `<split>/num_images`. Where `step` is None also `per_image`: one dictionary per image, and
             numbers that do not exist are None, which JSON knows, and not NaN, which it does not.
         """
-        was_training = self.training
+        dataset, was_training = self.datamanager.eval_dataset, self.training
+        assert dataset is not None
         self.eval()
         records = []
         for camera, batch in _with_progress(data_loader):
             metrics, images = self._measure(camera, batch)
             if output_path is not None:
                 _write_images(images, output_path, f"{image_prefix}_{{}}_{len(records):04d}.png")
-            records.append(image_facts(self.datamanager.eval_dataset, int(batch["image_idx"])) | metrics)
+            records.append(image_facts(dataset, int(batch["image_idx"])) | metrics)
         self.train(was_training)
         averages = average_records(records, get_std)
         listed = [{key: _or_none(value) for key, value in record.items()} for record in records]
@@ -101,15 +102,15 @@ def image_facts(dataset: InputDataset, index: int) -> dict[str, Any]:
         index: Index of the image.
 
     Returns:
-        Its file name as `image`; `camera`, `frame` and `split` where the dataset has them.
+        Its file name as `image`; of a captured person also `camera`, `frame` (its index in the subject's motion) and
+        `split`.
     """
     facts: dict[str, Any] = {"image": str(dataset.image_filenames[index])}
-    if (names := getattr(dataset, "camera_names", None)) is not None:
-        facts["camera"] = str(names[index])
-    if (frames := getattr(dataset, "frame_indices", None)) is not None:
-        facts["frame"] = int(frames[index])
-    if (labels := getattr(dataset, "split_labels", None)) is not None:
-        facts["split"] = str(labels[index])
+    if isinstance(dataset, SubjectDataset):
+        frames = dataset.frames
+        facts["camera"] = frames.camera_names[index]
+        facts["frame"] = int(frames.frame_indices[index])
+        facts["split"] = frames.split_labels[index]
     return facts
 
 

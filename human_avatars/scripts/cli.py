@@ -41,7 +41,8 @@ def run(arguments: list[str]) -> int:
 
     module = importlib.import_module(COMMANDS[name][0])
     try:
-        tyro.cli(module.main, prog=f"human-avatars {name}", args=options)
+        # A command that takes one dataclass shows its fields without a prefix.
+        tyro.cli(module.main, prog=f"human-avatars {name}", args=options, config=(tyro.conf.OmitArgPrefixes,))
     except ValueError as error:
         print(f"human-avatars {name}: {error}", file=sys.stderr)
         return 1

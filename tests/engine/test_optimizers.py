@@ -1,5 +1,7 @@
 """Clipping of gradient values, by hand-worked numbers."""
 
+from typing import Any
+
 import pytest
 import torch
 from nerfstudio.engine.optimizers import Optimizers
@@ -44,7 +46,7 @@ def test_clipping_follows_the_gradient_scaler() -> None:
     parameter = _parameter(30.0 * 1024, 50.0 * 1024)
     config = ValueClippedAdamConfig(lr=0.5)
     optimizers = Optimizers({"fields": {"optimizer": config, "scheduler": None}}, {"fields": [parameter]})
-    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    scaler: Any = torch.amp.GradScaler("cpu", init_scale=1024.0)
     scaler.scale(torch.zeros(1))  # the scale exists from the first use on
     optimizers.optimizer_scaler_step_all(scaler)
     assert_close(optimizers.optimizers["fields"].state[parameter]["exp_avg"], torch.tensor([3.0, 4.0]))

@@ -11,7 +11,7 @@ from nerfstudio.engine.optimizers import AdamOptimizerConfig, Optimizers
 from nerfstudio.engine.schedulers import ExponentialDecaySchedulerConfig, SchedulerConfig
 from torch.optim.lr_scheduler import LRScheduler
 
-from human_avatars.engine.schedulers import EpochDecaySchedulerConfig, PlainExponentialDecaySchedulerConfig
+from human_avatars.engine.schedulers import EpochDecaySchedulerConfig, FloatExponentialDecaySchedulerConfig
 
 
 def _rates(config: SchedulerConfig, lr_init: float, steps: int) -> list[float]:
@@ -71,18 +71,18 @@ def test_epoch_decay_ends_the_published_training_at_two_in_ten_thousand() -> Non
 @pytest.mark.parametrize("lr_final", [None, 1e-4])
 def test_exponential_decay_is_the_stock_schedule(ramp: str, lr_final: float | None) -> None:
     options = {"warmup_steps": 4, "max_steps": 12, "lr_final": lr_final, "ramp": ramp}
-    ours = _rates(PlainExponentialDecaySchedulerConfig(**options), 1e-2, 15)
+    ours = _rates(FloatExponentialDecaySchedulerConfig(**options), 1e-2, 15)
     stock = _rates(ExponentialDecaySchedulerConfig(**options), 1e-2, 15)
     np.testing.assert_allclose(ours, stock, rtol=1e-12)
 
 
 def test_exponential_decay_survives_a_warmup_as_long_as_the_run() -> None:
-    rates = _rates(PlainExponentialDecaySchedulerConfig(warmup_steps=2, max_steps=2, lr_final=1e-3), 1e-2, 4)
+    rates = _rates(FloatExponentialDecaySchedulerConfig(warmup_steps=2, max_steps=2, lr_final=1e-3), 1e-2, 4)
     assert rates[2:] == pytest.approx([1e-3, 1e-3])
 
 
 @pytest.mark.parametrize(
-    "config", [EpochDecaySchedulerConfig(), PlainExponentialDecaySchedulerConfig(lr_final=1e-4, warmup_steps=5)]
+    "config", [EpochDecaySchedulerConfig(), FloatExponentialDecaySchedulerConfig(lr_final=1e-4, warmup_steps=5)]
 )
 def test_checkpoints_load_without_any_registration(config: SchedulerConfig, tmp_path: Path) -> None:
     _save_as_trainer(_trainer_optimizers(config), tmp_path / "step-000000001.ckpt")
@@ -99,7 +99,7 @@ def test_the_stock_schedule_still_needs_replacing(tmp_path: Path) -> None:
 
 def test_resuming_from_numpy_scalars_leaves_plain_floats() -> None:
     stock = _trainer_optimizers(ExponentialDecaySchedulerConfig(lr_final=1e-4))
-    ours = _trainer_optimizers(PlainExponentialDecaySchedulerConfig(lr_final=1e-4))
+    ours = _trainer_optimizers(FloatExponentialDecaySchedulerConfig(lr_final=1e-4))
     ours.load_optimizers({name: optimizer.state_dict() for name, optimizer in stock.optimizers.items()})
     ours.load_schedulers({name: scheduler.state_dict() for name, scheduler in stock.schedulers.items()})
     scheduler, (group,) = ours.schedulers["fields"], ours.optimizers["fields"].param_groups

@@ -3,6 +3,7 @@
 import math
 import socket
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -83,7 +84,7 @@ def test_standard_ssim_is_torchmetrics(pictures: Pictures) -> None:
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     rgb, target = (image.double().permute(2, 0, 1)[None] for image in pictures[:2])
-    expected = structural_similarity_index_measure(rgb, target, data_range=1.0, sigma=1.5)
+    expected: Any = structural_similarity_index_measure(rgb, target, data_range=1.0, sigma=1.5)
     assert AvatarMetrics().image_metrics(*pictures)["ssim"] == pytest.approx(expected.item(), abs=1e-9)
 
 
@@ -98,7 +99,10 @@ def test_equal_images_are_perfect_and_finite(pictures: Pictures) -> None:
 @pytest.mark.usefixtures("no_lpips")
 def test_keys_do_not_depend_on_the_image(pictures: Pictures) -> None:
     nothing = torch.zeros_like(pictures[2])
-    seen, unseen = AvatarMetrics().image_metrics(*pictures), AvatarMetrics().image_metrics(*pictures[:2], nothing, nothing)
+    seen, unseen = (
+        AvatarMetrics().image_metrics(*pictures),
+        AvatarMetrics().image_metrics(*pictures[:2], nothing, nothing),
+    )
     assert list(seen) == list(unseen)
     assert {key for key, value in unseen.items() if math.isnan(value)} == {
         "psnr_box",
@@ -178,8 +182,18 @@ def test_without_weights_one_warning_names_file_and_folder(
 
 def test_nothing_of_it_enters_a_checkpoint(torch_home: Path, pictures: Pictures) -> None:
     _write_random_alexnet(torch_home)
-    model = torch.nn.Module()
+    model: Any = torch.nn.Module()
     model.evaluator = AvatarMetrics()
     model.evaluator.image_metrics(*pictures)
     assert not model.state_dict()
     assert not list(model.parameters())
+
+
+@pytest.mark.usefixtures("no_lpips")
+@pytest.mark.parametrize("size", [1, 5, 6, 10, 11])
+def test_thumbnails_have_every_key(size: int) -> None:
+    everywhere = torch.ones(size, size, dtype=torch.bool)
+    values = AvatarMetrics().image_metrics(torch.rand(size, size, 3), torch.rand(size, size, 3), everywhere, everywhere)
+    assert len(values) == 7
+    assert math.isnan(values["ssim"]) == (size <= 5)
+    assert math.isnan(values["ssim_box"]) == (size < 7)

@@ -31,7 +31,7 @@ def closest_points(
     import open3d
 
     found = raycasting_scene(vertices, faces).compute_closest_points(
-        open3d.core.Tensor(points.astype(np.float32))
+        open3d.core.Tensor.from_numpy(points.astype(np.float32))
     )
     return found["primitive_ids"].numpy().astype(np.int64), barycentric(found["primitive_uvs"].numpy())
 
@@ -50,7 +50,7 @@ def interpolation_matrix(
     """The matrix (points by vertices) that blends vertex values at points inside triangles; its rows sum to one."""
     rows = np.repeat(np.arange(len(face_indices)), 3)
     entries = (weights.ravel(), (rows, faces[face_indices].ravel()))
-    return sparse.coo_matrix(entries, shape=(len(face_indices), num_vertices)).tocsr()
+    return sparse.csr_matrix(entries, shape=(len(face_indices), num_vertices))
 
 
 def raycasting_scene(vertices: Float[ndarray, "vertices 3"], faces: Int[ndarray, "faces 3"]) -> Any:
@@ -59,6 +59,7 @@ def raycasting_scene(vertices: Float[ndarray, "vertices 3"], faces: Int[ndarray,
 
     scene = open3d.t.geometry.RaycastingScene()
     scene.add_triangles(
-        open3d.core.Tensor(vertices.astype(np.float32)), open3d.core.Tensor(faces.astype(np.uint32))
+        open3d.core.Tensor.from_numpy(vertices.astype(np.float32)),
+        open3d.core.Tensor.from_numpy(faces.astype(np.uint32)),
     )
     return scene

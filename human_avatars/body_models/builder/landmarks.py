@@ -60,18 +60,18 @@ def find_landmarks(
         "rear": head[vertices[head, 0].argmin()],
     }
 
-    def outermost(bone: str, direction: tuple[float, float, float], least_weight: float) -> int:
+    def outermost(bone: str, direction: list[float], least_weight: float) -> int:
         candidates = np.flatnonzero(bone_weights[bone] > least_weight)
-        return candidates[(vertices[candidates] @ np.array(direction)).argmax()]
+        return int(candidates[(vertices[candidates] @ np.array(direction)).argmax()])
 
     for side, sign in (("L", 1.0), ("R", -1.0)):
         for number, finger in enumerate(FINGERS, start=1):
             # The thumb points ahead as much as outwards.
             ahead = 0.9 if finger == "thumb" else 0.0
-            found[side.lower() + finger] = outermost(f"finger{number}-3.{side}", (sign, 0, ahead), 0.4)
-        found[side + "BigToe"] = outermost(f"toe1-2.{side}", (0, 0, 1), 0.3)
-        found[side + "SmallToe"] = outermost(f"toe5-3.{side}", (sign * 0.5, 0, 1), 0.3)
-        found[side + "Heel"] = outermost(f"foot.{side}", (0, -0.3, -1), 0.5)
+            found[side.lower() + finger] = outermost(f"finger{number}-3.{side}", [sign, 0.0, ahead], 0.4)
+        found[side + "BigToe"] = outermost(f"toe1-2.{side}", [0.0, 0.0, 1.0], 0.3)
+        found[side + "SmallToe"] = outermost(f"toe5-3.{side}", [sign * 0.5, 0.0, 1.0], 0.3)
+        found[side + "Heel"] = outermost(f"foot.{side}", [0.0, -0.3, -1.0], 0.5)
     return {name: int(vertex) for name, vertex in found.items()}
 
 
@@ -85,7 +85,9 @@ def renumbering(landmarks: dict[str, int], num_vertices: int) -> Int[ndarray, "v
         ValueError: Two landmarks fell on one vertex.
     """
     if len(set(landmarks.values())) < len(landmarks):
-        raise ValueError(f"Two landmarks lie on one vertex: {landmarks}. The body is too coarse there; keep more faces.")
+        raise ValueError(
+            f"Two landmarks lie on one vertex: {landmarks}. The body is too coarse there; keep more faces."
+        )
     order = np.arange(num_vertices)
     for name, old in landmarks.items():
         place, new = int(np.flatnonzero(order == old)[0]), LANDMARK_VERTICES[name]

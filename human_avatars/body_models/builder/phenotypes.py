@@ -45,8 +45,8 @@ def sample_adults(num_bodies: int = NUM_BODIES, seed: int = SEED) -> dict[str, F
     """Draw adults around an average one, who comes first.
 
     Returns:
-        Values of the phenotypes of `ANCHORS`: gender even between male and female, age mostly 18 to 50 years, the others
-        normal around values that are average for adults.
+        Values of the phenotypes of `ANCHORS`: gender even between male and female, age mostly 18 to 50 years, the
+        others normal around values that are average for adults.
     """
     random = np.random.default_rng(seed)
     # The order of the draws is part of the packaged asset: another order gives other people.

@@ -72,6 +72,7 @@ def fit_joint_regressor(
 
 
 def _spread(distances: Float[ndarray, "vertices"], vertices: Int[ndarray, "_"]) -> Int[ndarray, "_"]:
-    nearest = vertices[np.argsort(distances[vertices])][:REGRESSOR_REACH]
+    # Rounded to 0.1 micrometre: mirrored vertices tie, and the machine's rounding errors should not rank them.
+    nearest = vertices[np.argsort(np.round(distances[vertices], 7), kind="stable")][:REGRESSOR_REACH]
     ranks = np.linspace(0, len(nearest) - 1, min(len(nearest), REGRESSOR_CANDIDATES)).astype(int)
     return nearest[ranks]

@@ -24,7 +24,13 @@ class Skin:
     faces: Int[ndarray, "faces 3"]
     uv_faces: Int[ndarray, "faces 3"]
     """Texture coordinates of each corner, as indices into the base mesh's."""
-    in_cavity: Bool[ndarray, "vertices"]
+    cavities: Int[ndarray, "vertices"]
+    """The cavity of `CAVITIES` that each vertex lines, or -1."""
+
+    @property
+    def in_cavity(self) -> Bool[ndarray, "vertices"]:
+        """Whether each vertex lines a cavity."""
+        return self.cavities >= 0
 
 
 def cut_skin(base_mesh: BaseMesh, nipple_tips: Int[ndarray, "tips"]) -> Skin:
@@ -36,35 +42,38 @@ def cut_skin(base_mesh: BaseMesh, nipple_tips: Int[ndarray, "tips"]) -> Skin:
     """
     body = base_mesh.quads_of_group["body"]
     quads, uv_quads = base_mesh.quads[body], base_mesh.uv_quads[body]
-    in_cavity = find_cavities(base_mesh, quads, uv_quads)
+    cavities = find_cavities(base_mesh, quads, uv_quads)
     quads, uv_quads = cap_holes(base_mesh.vertices, quads, uv_quads, nipple_tips)
     faces, uv_faces = split_quads(base_mesh.vertices, quads, uv_quads)
     base_vertices, faces = np.unique(faces, return_inverse=True)
-    return Skin(base_vertices, faces.reshape(-1, 3), uv_faces, in_cavity[base_vertices])
+    return Skin(base_vertices, faces.reshape(-1, 3), uv_faces, cavities[base_vertices])
 
 
 def find_cavities(
     base_mesh: BaseMesh, quads: Int[ndarray, "quads 4"], uv_quads: Int[ndarray, "quads 4"]
-) -> Bool[ndarray, "vertices"]:
-    """Mark the vertices of the base mesh that line the eye sockets and the mouth.
+) -> Int[ndarray, "vertices"]:
+    """Find the vertices of the base mesh that line the eye sockets and the mouth.
 
-    Each lining is an island of its own in texture space: the one whose mean vertex is nearest to the cavity's joint cube.
+    Each lining is an island of its own in texture space: the one whose mean vertex is nearest to the cavity's cube.
+
+    Returns:
+        The cavity of `CAVITIES` that each vertex lines, or -1.
     """
     corner_islands = connected_parts(quad_edges(uv_quads), len(base_mesh.uvs))[uv_quads[:, 0]]
     islands = np.unique(corner_islands)
     vertices_of = {island: np.unique(quads[corner_islands == island]) for island in islands}
     centres = np.stack([base_mesh.vertices[vertices_of[island]].mean(axis=0) for island in islands])
     neighbours = adjacency(quad_edges(quads), len(base_mesh.vertices))
-    in_cavity = np.zeros(len(base_mesh.vertices), dtype=bool)
-    for cube, num_rings in CAVITIES:
+    cavities = np.full(len(base_mesh.vertices), -1)
+    for number, (cube, num_rings) in enumerate(CAVITIES):
         cube_centre = base_mesh.vertices[base_mesh.vertices_of_group(cube)].mean(axis=0)
         island = islands[np.linalg.norm(centres - cube_centre, axis=1).argmin()]
         lining = np.zeros(len(base_mesh.vertices), dtype=bool)
         lining[vertices_of[island]] = True
         for _ in range(num_rings):
             lining |= (neighbours @ lining) > 0
-        in_cavity |= lining
-    return in_cavity
+        cavities[lining] = number
+    return cavities
 
 
 def cap_holes(
@@ -158,8 +167,7 @@ def triangle_edges(faces: Int[ndarray, "faces 3"]) -> Int[ndarray, "edges 2"]:
 def adjacency(edges: Int[ndarray, "edges 2"], num_vertices: int) -> sparse.csr_matrix:
     """The symmetric matrix that holds a one for every two vertices that share an edge."""
     ends = np.concatenate([edges, edges[:, ::-1]])
-    counts = sparse.coo_matrix((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(num_vertices, num_vertices))
-    counts = counts.tocsr()
+    counts = sparse.csr_matrix((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(num_vertices, num_vertices))
     counts.data[:] = 1
     return counts
 

@@ -1,5 +1,7 @@
-"""Bakes surface maps: for each texel of MakeHuman's texture layout, the triangle of the open body it lies on, and where."""
+"""Bakes surface maps: for each texel of MakeHuman's texture layout, the open body's triangle and the point in it."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -41,6 +43,13 @@ class SurfaceMap:
         """The arrays of the packaged file; the mask's bits are packed, row by row."""
         return {"mask": np.packbits(self.mask), "tri": self.triangles, "bary": self.corner_weights}
 
+    @staticmethod
+    def from_arrays(arrays: Mapping[str, ndarray]) -> "SurfaceMap":
+        """The inverse of `arrays`."""
+        bits = np.unpackbits(arrays["mask"]).astype(bool)
+        size = math.isqrt(len(bits))
+        return SurfaceMap(bits.reshape(size, size), arrays["tri"], arrays["bary"])
+
 
 def bake_surface_map(
     size: int, target: Mesh, source: Mesh, uvs: Float[ndarray, "uvs 2"], uv_faces: Int[ndarray, "faces 3"]
@@ -60,7 +69,7 @@ def bake_surface_map(
     centres = (np.arange(size) + 0.5) / size
     u, v = np.meshgrid(centres, 1 - centres)
     rays = np.stack([u, v, np.ones_like(u), np.zeros_like(u), np.zeros_like(u), -np.ones_like(u)], axis=-1)
-    hits = layout.cast_rays(open3d.core.Tensor(rays.astype(np.float32)))
+    hits = layout.cast_rays(open3d.core.Tensor.from_numpy(rays.astype(np.float32)))
     mask = np.isfinite(hits["t_hit"].numpy())
     weights = barycentric(hits["primitive_uvs"].numpy()[mask])
     corners = source.vertices[source.faces[hits["primitive_ids"].numpy()[mask]]]

@@ -1,4 +1,4 @@
-"""Straightens MakeHuman's A-pose into SMPL's T-pose: limbs as chains of rigid segments, skin by linear blend skinning."""
+"""Straightens MakeHuman's A-pose into SMPL's T-pose: limbs as chains of rigid segments, skin by blend skinning."""
 
 from dataclasses import dataclass
 

@@ -96,7 +96,10 @@ def read_zju_subject(
 
     if not vertices_folder.is_dir():
         if body_model_path is None:
-            _warn_stand_in(f"{folder} has no {vertices_folder.name} folder")
+            _warn(
+                f"{folder} has no {vertices_folder.name} folder, and no body model was given: the packaged open body "
+                "stands in with its mean shape. Give the fitted SMPL file with --body-model-path."
+            )
             betas = torch.zeros_like(betas)
         return subject(body_model, betas, None)
     first = _read_vertices(meshes[0])
@@ -105,7 +108,10 @@ def read_zju_subject(
         if _is_the_mesh(subject(model, betas, None), first):
             return subject(model, betas, None)
     if body_model_path is None:
-        _warn_stand_in(f"the meshes in {vertices_folder} are not the packaged open body's")
+        _warn(
+            f"the meshes in {vertices_folder} are not the packaged open body's, and no body model was given: they are "
+            "used as they are, and new poses are not possible. Give the fitted SMPL file with --body-model-path."
+        )
         betas = torch.zeros_like(betas)
     else:
         _warn(
@@ -224,12 +230,5 @@ def _read_all_vertices(files: Sequence[Path], first: np.ndarray) -> Float[Tensor
     return torch.from_numpy(table)
 
 
-def _warn_stand_in(reason: str) -> None:
-    _warn(
-        f"{reason}, and no body model was given: the packaged open body stands in for the skeleton, with its mean "
-        "shape, and new poses are not possible with it. Give the fitted SMPL file with --body-model-path."
-    )
-
-
 def _warn(message: str) -> None:
-    warnings.warn(message, UserWarning, stacklevel=4)
+    warnings.warn(message, UserWarning, stacklevel=3)

@@ -1,4 +1,4 @@
-"""Which frames and cameras of a ZJU-MoCap sequence train and test: the published table, and rules for other captures."""
+"""Which frames and cameras of a ZJU-MoCap sequence train: the published table, and rules for other captures."""
 
 import re
 from dataclasses import dataclass

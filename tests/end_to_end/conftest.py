@@ -1,0 +1,55 @@
+"""A tiny capture and one short training run, shared by the tests of the whole path."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from human_avatars.capture.writers import CaptureConfig, write_zju_mocap
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+SMALL_TRAINING = (
+    "--vis=tensorboard",
+    "--pipeline.model.num-samples=16",
+    "--pipeline.datamanager.train-num-rays-per-batch=64",
+    "--steps-per-save=10",
+)
+
+
+@pytest.fixture(scope="session")
+def command() -> Run:
+    """Run an installed console command; a non-zero exit fails the test with its output."""
+
+    def run(name: str, *arguments: object, expect: int = 0) -> "subprocess.CompletedProcess[str]":
+        program = Path(sys.executable).parent / name
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "COLUMNS": "200"}
+        finished = subprocess.run(
+            [str(program), *map(str, arguments)], capture_output=True, text=True, env=environment, check=False
+        )
+        assert finished.returncode == expect, f"{name} {arguments}\n{finished.stdout}\n{finished.stderr}"
+        return finished
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine frames of 64 pixels from four training and two test cameras."""
+    folder = tmp_path_factory.mktemp("captures") / "tiny"
+    write_zju_mocap(folder, CaptureConfig(frames=9, size=64, test_cameras=(3, 9)))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained_run(tiny_capture: Path, command: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The config.yml of twenty steps of the CPU preset."""
+    output = tmp_path_factory.mktemp("outputs")
+    command(
+        "ns-train", "neural-body-cpu", "--data", tiny_capture, "--output-dir", output, "--timestamp=first",
+        "--max-num-iterations=20", *SMALL_TRAINING,
+    )  # fmt: skip
+    return output / "tiny" / "neural-body-cpu" / "first" / "config.yml"
