@@ -128,7 +128,7 @@ class Film:
 
         self.vertices = vertices.astype(np.float32)
         self.faces = faces
-        self._tensor = open3d.core.Tensor
+        self._tensor: Any = open3d.core.Tensor
         self._scene: Any = open3d.t.geometry.RaycastingScene(nthreads=1)
         self._scene.add_triangles(self._tensor(self.vertices), self._tensor(faces.astype(np.uint32)))
         self.irradiance = self._irradiance(normals.astype(np.float32), lights)

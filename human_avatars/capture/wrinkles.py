@@ -46,15 +46,17 @@ class FoldSite:
 
 
 FOLD_SITES = (
-    FoldSite(SHOULDERS, "shirt", (-0.03, -0.07, 0.06), (1, 0.9, 0), wavelength=0.05, extent=0.09, depth=0.005),
-    FoldSite(SHOULDERS, "shirt", (-0.03, -0.08, -0.08), (1, 0.7, 0), wavelength=0.055, extent=0.09, depth=0.005),
+    FoldSite(SHOULDERS, "shirt", (-0.03, -0.07, 0.06), (1.0, 0.9, 0.0), wavelength=0.05, extent=0.09, depth=0.005),
+    FoldSite(SHOULDERS, "shirt", (-0.03, -0.08, -0.08), (1.0, 0.7, 0.0), wavelength=0.055, extent=0.09, depth=0.005),
     FoldSite(
-        (SmplJoint.SPINE1,), "shirt", (0, -0.02, 0.04), (0.15, 1, 0.25), wavelength=0.055, extent=0.15, depth=0.006
+        (SmplJoint.SPINE1,), "shirt", (0.0, -0.02, 0.04), (0.15, 1.0, 0.25), wavelength=0.055, extent=0.15, depth=0.006
     ),
-    FoldSite((SmplJoint.SPINE2,), "shirt", (0, 0.02, 0.04), (-0.5, 1, 0.2), wavelength=0.06, extent=0.15, depth=0.006),
-    FoldSite(HIPS, "trousers", (0, -0.05, 0.04), (0.5, 1, 0), wavelength=0.055, extent=0.13, depth=0.006),
-    FoldSite(KNEES, "trousers", (0, -0.02, -0.02), (0.15, 1, 0.2), wavelength=0.05, extent=0.12, depth=0.006),
-    FoldSite(ANKLES, "trousers", (0, 0.09, 0), (0.2, 1, -0.3), wavelength=0.045, extent=0.08, depth=0.005),
+    FoldSite(
+        (SmplJoint.SPINE2,), "shirt", (0.0, 0.02, 0.04), (-0.5, 1.0, 0.2), wavelength=0.06, extent=0.15, depth=0.006
+    ),
+    FoldSite(HIPS, "trousers", (0.0, -0.05, 0.04), (0.5, 1.0, 0.0), wavelength=0.055, extent=0.13, depth=0.006),
+    FoldSite(KNEES, "trousers", (0.0, -0.02, -0.02), (0.15, 1.0, 0.2), wavelength=0.05, extent=0.12, depth=0.006),
+    FoldSite(ANKLES, "trousers", (0.0, 0.09, 0.0), (0.2, 1.0, -0.3), wavelength=0.045, extent=0.08, depth=0.005),
 )
 
 

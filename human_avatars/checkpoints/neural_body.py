@@ -131,28 +131,22 @@ def convert_state_dict(original: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _convert(tensor: Tensor, shape: torch.Size, kind: LayerKind, name: str) -> Shaped[Tensor, "..."]:
-    converted = tensor
-    expected = str(list(shape))
+    accepted = [list(shape)]
     if kind == "sparse":
-        _, in_channels, out_channels = shape
         # No channel count is 3, so the layouts never look alike: kernel axes lead in spconv 1 and follow in spconv 2.
-        first, second = [3, 3, 3, in_channels, out_channels], [out_channels, 3, 3, 3, in_channels]
-        expected = f"{first} (spconv 1) or {second} (spconv 2)"
-        if list(tensor.shape) == first:
-            converted = tensor.reshape(KERNEL_VOLUME, in_channels, out_channels)
-        elif list(tensor.shape) == second:
-            converted = tensor.permute(1, 2, 3, 4, 0).reshape(KERNEL_VOLUME, in_channels, out_channels)
+        _, in_channels, out_channels = shape
+        accepted = [[3, 3, 3, in_channels, out_channels], [out_channels, 3, 3, 3, in_channels]]
     elif kind == "conv1d" and len(shape) == 2:
-        expected = str([*shape, 1])
-        if list(tensor.shape) == [*shape, 1]:
-            converted = tensor.squeeze(-1)
-    if converted.shape != shape:
+        accepted = [[*shape, 1]]
+    if list(tensor.shape) not in accepted:
         raise ValueError(
-            f"{name} of the Neural Body checkpoint has the shape {list(tensor.shape)}; expected {expected}. "
-            "Only the published sizes can be imported."
+            f"{name} of the Neural Body checkpoint has the shape {list(tensor.shape)}; "
+            f"expected {' or '.join(map(str, accepted))}. Only the published sizes can be imported."
         )
+    if kind == "sparse" and list(tensor.shape) == accepted[1]:
+        tensor = tensor.permute(1, 2, 3, 4, 0)
     # A copy of its own: a saved run must not share memory with the file it came from.
-    return converted.detach().clone(memory_format=torch.contiguous_format)
+    return tensor.detach().clone(memory_format=torch.contiguous_format).view(shape)
 
 
 def _some(names: list[str]) -> str:

@@ -110,13 +110,18 @@ class SubjectPixelSampler(PixelSampler):
     def _find_candidates(self, image_index: int) -> CandidatePixels:
         image = self.dataset.read_image(image_index)
         eligible = self.dataset.frames.mask_at_box(image_index)
+        if not eligible.any():
+            raise ValueError(
+                f"{self.dataset.image_filenames[image_index]}: no pixel of this image sees the body's box, expected "
+                "the person in the picture. The calibration, or the body's pose or unit (metres), is wrong here."
+            )
         if not self.config.sample_border:
             eligible &= ~torch.from_numpy(image.border)
         pixels = eligible.flatten().nonzero()[:, 0]
         if len(pixels) == 0:
             raise ValueError(
-                f"{self.dataset.image_filenames[image_index]}: no pixel of this image sees the body's box, expected "
-                "the person in the picture. The calibration, or the body's pose or unit (metres), is wrong here."
+                f"{self.dataset.image_filenames[image_index]}: the border band of {self.dataset.frames.mask_border} "
+                "pixels covers the body's box, expected some decided pixels. Lower --mask-border."
             )
         rgba = torch.from_numpy(image.rgba).reshape(-1, 4)[pixels]
         return CandidatePixels(pixels=pixels.int(), rgba=rgba, body=(rgba[:, 3] > 0).nonzero()[:, 0].int())

@@ -221,6 +221,7 @@ class SparseConvNet(nn.Module):
             for level, layers in enumerate(self.levels):
                 if level > 0:
                     features = self.strides[level - 1](features, voxels.strided_maps[level - 1], kernel)
+                assert isinstance(layers, nn.ModuleList)
                 for layer in layers:
                     features = layer(features, voxels.submanifold_maps[level], kernel)
                 if level > 0:

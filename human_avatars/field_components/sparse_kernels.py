@@ -4,11 +4,18 @@ Every loop is serial, so sums run in one fixed order, and releases the interpret
 in the matrix products between them. Import this module inside functions: numba takes a noticeable part of a second.
 """
 
+import inspect
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numba import njit
 
-# Fused multiply-add is the one liberty taken: reordering and "no NaN" would change or hide results.
-_compile = njit(nogil=True, cache=True, fastmath={"contract"})
+
+def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
+    # Unwrapped, because a type checker's import hook may have wrapped it in a function that cannot be compiled. Fused
+    # multiply-add is the one liberty taken with arithmetic: reordering and "no NaN" would change or hide results.
+    return njit(nogil=True, cache=True, fastmath={"contract"})(inspect.unwrap(function))
 
 
 @_compile

@@ -239,16 +239,19 @@ def _load_lpips() -> Any:
 
     path = Path(torch.hub.get_dir()) / "checkpoints" / ALEXNET_FILE
     if not path.is_file():
-        CONSOLE.print(f"Fetching the weights that LPIPS needs once (233 MB): {path}")
+        CONSOLE.print(f"Fetching the weights that LPIPS needs once (233 MB): {path}", markup=False, soft_wrap=True)
     try:
         with _socket_timeout(DOWNLOAD_TIMEOUT):
             return LearnedPerceptualImagePatchSimilarity(net_type="alex", normalize=True)
     except Exception as error:  # no network, or a damaged file, which can raise anything: not worth an evaluation
         state = "could not be read" if path.is_file() else "is not there and could not be downloaded"
         CONSOLE.print(
-            f"[bold yellow]LPIPS is left out of all results: {path} {state} ({type(error).__name__}: {error}).\n"
+            f"LPIPS is left out of all results: {path} {state} ({type(error).__name__}: {error}).\n"
             f"Put {ALEXNET_FILE} from https://download.pytorch.org/models/{ALEXNET_FILE} into the folder {path.parent}"
-            f"{'' if 'TORCH_HOME' in os.environ else ' (TORCH_HOME moves it)'}."
+            f"{'' if 'TORCH_HOME' in os.environ else ' (TORCH_HOME moves it)'}.",
+            style="bold yellow",
+            markup=False,
+            soft_wrap=True,
         )
         return None
 

@@ -11,7 +11,6 @@ import tyro
 import yaml
 from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.trainer import TrainerConfig
-from torch import Tensor
 
 from human_avatars.data.dataparsers.zju_mocap import ZjuMocapDataParserConfig
 from human_avatars.files.safe_writes import check_free, fresh_folder
@@ -107,7 +106,7 @@ def import_neural_body(
     return run_folder / "config.yml"
 
 
-def read_neural_body_checkpoint(path: Path) -> tuple[dict[str, Tensor], int]:
+def read_neural_body_checkpoint(path: Path) -> tuple[dict[str, Any], int]:
     """The network's weights and the last epoch out of a file that the original's trainer wrote.
 
     Nothing in the file is executed: it is read as weights only.
@@ -116,7 +115,7 @@ def read_neural_body_checkpoint(path: Path) -> tuple[dict[str, Tensor], int]:
         path: The file.
 
     Returns:
-        Tensors by the original's names, and the number of the last epoch, from 0.
+        Weights by the original's names, and the number of the last epoch, from 0.
 
     Raises:
         ValueError: The file is missing, unreadable, or holds something else.
@@ -144,7 +143,7 @@ def read_neural_body_checkpoint(path: Path) -> tuple[dict[str, Tensor], int]:
         raise ValueError(
             f"{path}: 'epoch' is {epoch!r}, expected the number of the last epoch: the file is incomplete."
         )
-    return {name: value for name, value in content["net"].items() if isinstance(value, Tensor)}, epoch
+    return content["net"], epoch
 
 
 def trainer_state(config: TrainerConfig, pipeline: Any, step: int) -> dict[str, Any]:

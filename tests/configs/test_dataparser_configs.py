@@ -1,19 +1,19 @@
 """The data parser's entry point: light, importable first, and known to nerfstudio."""
 
+import re
 import subprocess
 import sys
+from dataclasses import fields
+from pathlib import Path
 
-import pytest
+import tyro
+import yaml
 
 from human_avatars.configs.dataparser_configs import zju_mocap_data
+from human_avatars.data import dataparsers
 from human_avatars.data.dataparsers.zju_mocap import ZjuMocapDataParserConfig
 
-MODULES = (
-    "human_avatars.configs.dataparser_configs",
-    "human_avatars.data.dataparsers.zju_mocap",
-    "human_avatars.data.subject_dataset",
-    "human_avatars.data.subject_datamanagers",
-)
+ENTRY_POINT = "human_avatars.configs.dataparser_configs"
 
 
 def _python(code: str) -> str:
@@ -26,22 +26,41 @@ def test_the_specification_holds_the_data_parsers_defaults() -> None:
     assert zju_mocap_data.config == ZjuMocapDataParserConfig()
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_each_module_can_be_imported_first(module: str) -> None:
-    _python(f"import {module}")
+def test_the_datamanagers_can_be_imported_first() -> None:
+    _python("import human_avatars.data.subject_datamanagers")
 
 
-def test_the_entry_point_loads_no_datamanager_no_model_and_no_heavy_package() -> None:
-    code = f"import sys, {MODULES[0]}; print(*sys.modules)"
-    loaded = _python(code).split()
+def test_the_entry_point_comes_first_and_loads_no_datamanager_no_model_and_no_heavy_package() -> None:
+    loaded = _python(f"import {ENTRY_POINT}, sys; print(*sys.modules)").split()
     assert not [name for name in loaded if name.startswith(("nerfstudio.data.datamanagers", "nerfstudio.models"))]
     assert not {"open3d", "smplx", "scipy", "skimage", "av"} & set(loaded)
 
 
 def test_nerfstudio_offers_the_data_parser() -> None:
-    definition = f"zju-mocap-data={MODULES[0]}:zju_mocap_data"
+    definition = f"zju-mocap-data={ENTRY_POINT}:zju_mocap_data"
     os_environment = f"import os; os.environ['NERFSTUDIO_DATAPARSER_CONFIGS'] = {definition!r}; "
     code = (
         "from nerfstudio.configs.dataparser_configs import all_dataparsers; print('zju-mocap-data' in all_dataparsers)"
     )
     assert _python(os_environment + code).splitlines()[-1] == "True"
+
+
+def test_the_options_that_messages_name_exist() -> None:
+    package = Path(dataparsers.__file__).parent
+    named = {option for file in package.glob("*.py") for option in re.findall(r"--[a-z][a-z-]+", file.read_text())}
+    offered = {f"--{item.name.replace('_', '-')}" for item in fields(ZjuMocapDataParserConfig)}
+    assert len(named) > 5
+    assert named <= offered
+
+
+def test_options_reach_the_config_and_survive_config_yml() -> None:
+    arguments = "--data x --train-cameras 0 6 --novel-pose-frames 0 0 --body-model-path a.pkl --box-padding 0 0 0.1"
+    config = tyro.cli(ZjuMocapDataParserConfig, args=arguments.split())
+    assert config == ZjuMocapDataParserConfig(
+        data=Path("x"),
+        train_cameras=(0, 6),
+        novel_pose_frames=(0, 0),
+        body_model_path=Path("a.pkl"),
+        box_padding=(0.0, 0.0, 0.1),
+    )
+    assert yaml.load(yaml.dump(config), Loader=yaml.Loader) == config

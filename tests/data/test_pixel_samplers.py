@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,12 +17,17 @@ NUM_VIEWS, NUM_FRAMES = 4, 3
 
 
 @pytest.fixture
-def dataset(write_zju: WriteZju) -> SubjectDataset:
-    config = ZjuMocapDataParserConfig(
-        data=write_zju(num_cameras=NUM_VIEWS + 1, num_frames=NUM_FRAMES).path,
-        num_train_frames=NUM_FRAMES,
-        mask_border=3,
-    )
+def folder(write_zju: WriteZju) -> Path:
+    return write_zju(num_cameras=NUM_VIEWS + 1, num_frames=NUM_FRAMES).path
+
+
+@pytest.fixture
+def dataset(folder: Path) -> SubjectDataset:
+    return _dataset(folder, mask_border=3)
+
+
+def _dataset(folder: Path, mask_border: int) -> SubjectDataset:
+    config = ZjuMocapDataParserConfig(data=folder, num_train_frames=NUM_FRAMES, mask_border=mask_border)
     return SubjectDataset(config.setup().get_dataparser_outputs("train"))
 
 
@@ -139,9 +145,16 @@ def test_the_number_of_rays_can_change_between_batches(dataset: SubjectDataset) 
     assert len(sampler.sample()["indices"]) == 37
 
 
-def test_a_person_within_the_border_band_is_drawn_from_the_box(dataset: SubjectDataset) -> None:
-    object.__setattr__(dataset.frames, "mask_border", 31)
-    assert len(_sampler(dataset, body_fraction=1.0).sample()["indices"]) == 100
+def test_a_person_within_the_border_band_is_drawn_from_the_box(folder: Path) -> None:
+    dataset = _dataset(folder, mask_border=13)
+    batch = _sampler(dataset, body_fraction=1.0).sample()
+    assert not batch["image"].any()
+    assert _pixels(dataset, batch["indices"], "mask_at_box").all()
+
+
+def test_a_border_band_that_covers_the_box_is_told(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"\.jpg: the border band of 95 pixels covers.*--mask-border"):
+        _sampler(_dataset(folder, mask_border=95)).sample()
 
 
 def test_a_body_out_of_the_picture_is_told(dataset: SubjectDataset) -> None:

@@ -73,9 +73,10 @@ def test_evaluation_images_come_one_by_one_with_their_silhouette(manager: Subjec
             assert batch["image"].shape == (48, 48, 4)
             assert batch["mask_at_box"].shape == (48, 48, 1)
     camera, batch = manager.next_eval_image(0)
+    times = manager.eval_dataset.cameras.times
     assert camera.times is not None
-    expected = manager.eval_dataset.cameras[batch["image_idx"]].times
-    assert torch.equal(camera.times[0], expected)
+    assert times is not None
+    assert torch.equal(camera.times, times[batch["image_idx"]][None])
     assert batch["image"].shape[-1] == 4
 
 

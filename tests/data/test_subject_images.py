@@ -33,8 +33,8 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
     rng = np.random.default_rng(0)
     photograph = cv2.resize(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8), (64, 64), interpolation=cv2.INTER_CUBIC)
     mask = np.zeros((64, 64), np.uint8)
-    cv2.circle(mask, (30, 34), 20, 15, -1)
-    cv2.rectangle(mask, (28, 30), (31, 33), 0, -1)
+    cv2.circle(mask, (30, 34), 20, (15,), -1)
+    cv2.rectangle(mask, (28, 30), (31, 33), (0,), -1)
     mask[:30][mask[:30] > 0] = 1
     Image.fromarray(photograph).save(tmp_path / "image.jpg", quality=95)
     Image.fromarray(mask).save(tmp_path / "mask.png")
@@ -63,7 +63,7 @@ def _published(image: Path, mask: Path, distortion: np.ndarray, ratio: float) ->
 def test_alpha_blending_on_black_is_the_published_image(
     files: tuple[Path, Path], distortion: np.ndarray, ratio: float
 ) -> None:
-    size = (int(64 * ratio),) * 2
+    size = (int(64 * ratio), int(64 * ratio))
     result = read_subject_image(files[0], files[1:], _geometry(size, distortion))
     rgba = result.rgba.astype(np.float32) / 255
     picture, labels = _published(*files, distortion, ratio)

@@ -146,7 +146,8 @@ def reduce_family(
         "weights": weights[order].astype(np.float16),
         "J_regressor_nz": np.stack(np.nonzero(regressor)).astype(np.int32),
         "J_regressor_val": regressor[regressor > 0].astype(np.float32),
-        "shapedirs": directions[order].astype(np.float16),
+        # The sum turns -0 into 0: what rounds to zero has its sign from rounding errors.
+        "shapedirs": directions[order].astype(np.float16) + np.float16(0),
         "kintree": np.array([PARENTS, range(len(PARENTS))]).astype(np.uint32),
         "landmarks": np.array([[name, str(vertex)] for name, vertex in sorted(LANDMARK_VERTICES.items())]),
     }

@@ -46,7 +46,7 @@ def family(packaged: OpenBody) -> Family:
 def test_a_family_without_decimation_comes_back(packaged: OpenBody, family: Family) -> None:
     arrays = packaged.arrays
     template = arrays["v_template"].astype(np.float64)
-    reduced = reduce_family(family, template, family.skin.faces, sparse.eye(len(template)).tocsr())
+    reduced = reduce_family(family, template, family.skin.faces, sparse.csr_matrix(sparse.eye(len(template))))
     assert {name: values.dtype for name, values in reduced.items() if name != "landmarks"} == {
         name: values.dtype for name, values in arrays.items() if name != "landmarks"
     }
@@ -60,7 +60,7 @@ def test_a_family_without_decimation_comes_back(packaged: OpenBody, family: Fami
 
 def test_shifting_the_template_shifts_the_joints(packaged: OpenBody, family: Family) -> None:
     template = packaged.arrays["v_template"].astype(np.float64)
-    identity = sparse.eye(len(template)).tocsr()
+    identity = sparse.csr_matrix(sparse.eye(len(template)))
     shifted = reduce_family(family, template + np.array([0, 0, 0.001]), family.skin.faces, identity)
     np.testing.assert_allclose(shifted["v_template"], packaged.arrays["v_template"] + [0, 0, 0.001], atol=1e-6)
 

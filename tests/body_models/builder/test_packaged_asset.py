@@ -52,7 +52,7 @@ def test_the_body_stands_upright_with_its_arms_out(template: Mesh) -> None:
 def test_weights_sum_to_one_over_few_joints(packaged: OpenBody) -> None:
     weights = packaged.arrays["weights"].astype(np.float64)
     assert weights.min() >= 0
-    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=MAX_INFLUENCES * np.finfo(np.float16).eps / 2)
+    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=MAX_INFLUENCES * float(np.finfo(np.float16).eps) / 2)
     assert (weights > 0).sum(axis=1).max() <= MAX_INFLUENCES
     # The collar bones share the shoulder with the chest and the arm.
     assert (weights.max(axis=0) > 0.4).all()
