@@ -94,7 +94,7 @@ class CaptureConfig:
         self._check_cameras()
         for name, value, known in (
             ("motion", self.motion, get_args(MotionName)),
-            ("unseen_motion", self.held_out_motion, get_args(MotionName)),
+            ("unseen_motion", self.unseen_motion or self.motion, get_args(MotionName)),
             ("outfit", self.outfit, get_args(OutfitName)),
         ):
             if value not in known:

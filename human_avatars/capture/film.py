@@ -193,7 +193,7 @@ class Film:
     def _lit(self, normals: np.ndarray, direction: np.ndarray) -> np.ndarray:
         """Fraction of an extended light that each vertex sees."""
         towards = np.flatnonzero(normals @ direction > 0)
-        side = np.cross(direction, (0, 0, 1))
+        side = np.cross(direction, np.eye(3)[np.abs(direction).argmin()])
         side /= np.linalg.norm(side)
         lit = np.zeros(len(normals), np.float32)
         for turn in 2 * np.pi * np.arange(KEY_SHADOW_RAYS) / KEY_SHADOW_RAYS + 0.4:

@@ -90,7 +90,7 @@ def hem_distances(
     pelvis, neck, ankle = joints[SmplJoint.PELVIS, 1], joints[SmplJoint.NECK], joints[SmplJoint.LEFT_ANKLE]
     shoulder, elbow = (abs(joints[joint, 0]) for joint in (SmplJoint.LEFT_SHOULDER, SmplJoint.LEFT_ELBOW))
     return {
-        "shirt": y - pelvis + 0.045 + 0.012 * np.cos(np.pi * x / 0.2),
+        "shirt": y - pelvis + 0.05,
         "sleeve": shoulder + SLEEVE_FRACTION * (elbow - shoulder) - np.abs(x),
         "collar": neck[1] - 0.014 - y - 0.4 * (z - neck[2]),  # lower in front than behind
         "waistband": pelvis + 0.08 - y,

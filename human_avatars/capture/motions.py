@@ -106,15 +106,15 @@ def _lower_arms(poses: np.ndarray, degrees: float) -> None:
 
 def _walk(poses: np.ndarray, times: np.ndarray) -> np.ndarray:
     """Walking on the spot while turning; angle 0 of a leg's cycle is its heel strike."""
-    _lower_arms(poses, 71)
+    _lower_arms(poses, 71.0)
     cycle = 2 * np.pi * WALK_CYCLES * times
     for (side, hip, knee, ankle, foot), (_, _, shoulder, elbow) in zip(_SIDES, _ARMS, strict=True):
         angle = cycle + (0 if side > 0 else np.pi)
         # Peaks of a gait cycle: the knee gives way at 15 % and swings at 72 %, the foot pushes off at 60 %.
         poses[:, hip] = _vectors(poses, x=-(7 + 21 * np.cos(angle)), z=1.5 * side)
-        poses[:, knee] = _vectors(poses, x=6 + 10 * _bump(angle, 0.15, 5) + 50 * _bump(angle, 0.72, 3.5))
-        poses[:, ankle] = _vectors(poses, x=16 * _bump(angle, 0.61, 8) - 7 * _bump(angle, 0.42, 6))
-        poses[:, foot] = _vectors(poses, x=-18 * _bump(angle, 0.54, 9))
+        poses[:, knee] = _vectors(poses, x=6 + 10 * _bump(angle, 0.15, 5.0) + 50 * _bump(angle, 0.72, 3.5))
+        poses[:, ankle] = _vectors(poses, x=16 * _bump(angle, 0.61, 8.0) - 7 * _bump(angle, 0.42, 6.0))
+        poses[:, foot] = _vectors(poses, x=-18 * _bump(angle, 0.54, 9.0))
         swing = _vectors(poses, x=22 * np.cos(angle))
         poses[:, shoulder] = _compose(swing, poses[:, shoulder])
         poses[:, elbow] = _vectors(poses, y=-side * (24 - 11 * np.cos(angle)))
@@ -141,7 +141,7 @@ def _arm_raise(poses: np.ndarray, times: np.ndarray) -> np.ndarray:
 def _squat(poses: np.ndarray, times: np.ndarray) -> np.ndarray:
     """One deep knee bend with the arms stretched forward for balance."""
     depth = (1 - np.cos(2 * np.pi * times)) / 2
-    _lower_arms(poses, 66)
+    _lower_arms(poses, 66.0)
     for side, hip, knee, ankle, _ in _SIDES:
         poses[:, hip] = _compose(_vectors(poses, x=-92 * depth, z=side * 12 * depth), _vectors(poses, z=side * 3))
         poses[:, knee] = _vectors(poses, x=92 * depth)
@@ -156,7 +156,7 @@ def _squat(poses: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 def _apose_spin(poses: np.ndarray, times: np.ndarray) -> np.ndarray:
     """One full turn with the arms held away from the body, with the wobble of a real person."""
-    _lower_arms(poses, 45)
+    _lower_arms(poses, 45.0)
     wobble = 2 * np.pi * SPIN_WOBBLES * times
     for side, hip, knee, ankle, _ in _SIDES:
         bend = 2 + 2 * side * np.sin(wobble)
@@ -174,7 +174,7 @@ def _apose_spin(poses: np.ndarray, times: np.ndarray) -> np.ndarray:
 def _twist_box(poses: np.ndarray, times: np.ndarray) -> np.ndarray:
     """Alternating straight punches out of a guard, with the trunk twisting behind them."""
     cycle = 2 * np.pi * BOX_ROUNDS * times
-    _lower_arms(poses, 0)
+    _lower_arms(poses, 0.0)
     for side, _, shoulder, elbow in _ARMS:
         reach = (1 + side * np.sin(cycle)) / 2
         poses[:, shoulder] = _compose(

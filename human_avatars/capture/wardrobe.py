@@ -78,7 +78,7 @@ def dress(shaped: ShapedBody, outfit: OutfitName, wrinkles: float, seed: int) ->
     face_sums = incidence(mesh_faces, len(points))
     coverage = {
         garment: np.concatenate(
-            [(shell.carry @ smoothstep(0, HEM_BLEND, fields[cloth])) * (shell.material == cloth) for shell in shells]
+            [(shell.carry @ smoothstep(0.0, HEM_BLEND, fields[cloth])) * (shell.material == cloth) for shell in shells]
         )
         for garment, cloth in (("shirt", Material.SHIRT), ("trousers", Material.TROUSERS))
     }

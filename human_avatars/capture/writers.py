@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
@@ -110,13 +111,25 @@ def _film_frames(folder: Path, stage: Stage, workers: int) -> None:
             _write_zju_frame(folder, stage, frame)
         return
     # Forking a process whose libraries have started threads can hang it, so workers start afresh.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
     try:
         tasks = [pool.submit(_write_zju_frame, folder, stage, frame) for frame in frames]
         for task in track(as_completed(tasks), progress, total=len(tasks)):
             task.result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Have a worker end when the process that started it is killed; it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _write_zju_frame(folder: Path, stage: Stage, frame: int) -> None:

@@ -9,7 +9,6 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from human_avatars.field_components.sparse_convolution import LEVELS
-from human_avatars.field_components.sparse_voxels import KERNEL_VOLUME
 from human_avatars.fields.neural_body_field import NeuralBodyField
 
 LayerKind = Literal["embedding", "sparse", "norm", "conv1d"]

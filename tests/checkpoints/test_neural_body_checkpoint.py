@@ -206,7 +206,7 @@ def test_a_shape_that_is_not_the_published_one_is_named(name: str, shape: tuple[
 
 
 def test_another_file_is_refused() -> None:
-    with pytest.raises(ValueError, match="lacks c.weight, latent.weight; found conv.weight"):
+    with pytest.raises(ValueError, match=r"lacks c\.weight, latent\.weight; found conv\.weight"):
         convert_state_dict({"net": {"conv.weight": torch.zeros(2)}})
     with pytest.raises(ValueError, match="a dict under 'state'"):
         convert_state_dict({"state": {}})

@@ -77,9 +77,12 @@ def test_mask_at_box_is_the_set_of_nerfstudios_rays_that_hit_the_box(frames: Sub
 
 def test_mask_at_box_is_found_from_inside_the_box_and_from_beside_it(frames: SubjectFrames) -> None:
     inside = frames.world_to_cameras.clone()
-    centre = frames.world_boxes[0].mean(0).double()
-    inside[0, :3, 3] = -inside[0, :3, :3] @ centre
-    assert replace(frames, world_to_cameras=inside).mask_at_box(0).all()
+    low, high = frames.world_boxes.double().unbind(1)
+    for along in (0.1, 0.5, 0.9):
+        centres = low + (high - low) * along
+        inside[:, :3, 3:] = -inside[:, :3, :3] @ centres[..., None]
+        surrounded = replace(frames, world_to_cameras=inside)
+        assert all(surrounded.mask_at_box(image).all() for image in range(len(frames)))
     beside = frames.world_to_cameras.clone()
     beside[0, 0, 3] += 50.0
     assert not replace(frames, world_to_cameras=beside).mask_at_box(0).any()

@@ -59,7 +59,7 @@ def _published(image: Path, mask: Path, distortion: np.ndarray, ratio: float) ->
 
 
 @pytest.mark.parametrize("distortion", [np.zeros(5), BARREL])
-@pytest.mark.parametrize("ratio", [1.0, 0.5])
+@pytest.mark.parametrize("ratio", [1.0, 0.5, 0.25])
 def test_alpha_blending_on_black_is_the_published_image(
     files: tuple[Path, Path], distortion: np.ndarray, ratio: float
 ) -> None:

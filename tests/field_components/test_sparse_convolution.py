@@ -42,7 +42,7 @@ def _dense_convolution(features: Tensor, weight: Tensor, voxels: SparseVoxels, l
     volume = volume.index_put(source.coordinates().unbind(-1), features).movedim(-1, 0)[None]
     kernel = weight.unflatten(0, (3, 3, 3)).permute(4, 3, 0, 1, 2)
     output = F.conv3d(volume, kernel, stride=stride, padding=1)[0]
-    return output[:, *target.coordinates().unbind(-1)].t()
+    return output[(slice(None), *target.coordinates().unbind(-1))].t()
 
 
 def _map(voxels: SparseVoxels, level: int, stride: int) -> KernelMap:
@@ -123,12 +123,11 @@ def test_evaluation_normalises_by_the_frame_and_moves_no_average() -> None:
     norm = FrameBatchNorm(3, "frame")
     rows = torch.randn(50, 3) * 4 + 7
     trained = norm(rows)
-    averages = norm.running_mean.clone(), norm.running_var.clone()  # pyright: ignore[reportOptionalMemberAccess]
+    averages = {name: buffer.clone() for name, buffer in norm.named_buffers()}
     # Momentum 0.01: the running mean has moved a hundredth of the way from 0.
-    assert_close(averages[0], 0.01 * rows.mean(dim=0))
+    assert_close(averages["running_mean"], 0.01 * rows.mean(dim=0))
     assert_close(norm.eval()(rows), trained)
-    assert torch.equal(averages[0], norm.running_mean)
-    assert torch.equal(averages[1], norm.running_var)
+    assert all(torch.equal(averages[name], buffer) for name, buffer in norm.named_buffers())
 
 
 def test_evaluation_can_use_the_running_averages() -> None:

@@ -1,5 +1,7 @@
 """Sparse trilinear reading against `grid_sample` on the dense volume."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -58,7 +60,9 @@ def _features(levels: tuple[VoxelLevel, ...]) -> tuple[Tensor, ...]:
 
 @pytest.mark.parametrize("corners", [find_corners, find_corners_reference])
 @pytest.mark.parametrize("read", [sum_corners, sum_corners_reference])
-def test_reading_equals_grid_sample(levels: tuple[VoxelLevel, ...], unit_points: Tensor, corners, read) -> None:  # noqa: ANN001
+def test_reading_equals_grid_sample(
+    levels: tuple[VoxelLevel, ...], unit_points: Tensor, corners: Callable, read: Callable
+) -> None:
     features = _features(levels)
     rows, weights = zip(*(corners(level, unit_points) for level in levels), strict=True)
     sparse, dense = read(features, rows, weights), _dense(levels, features, unit_points)

@@ -66,7 +66,7 @@ def test_codes_that_share_a_voxel_are_summed() -> None:
 
 def test_each_level_is_the_pooled_mask_of_the_one_above(voxels: SparseVoxels) -> None:
     mask = torch.zeros(1, 1, *SHAPE)
-    mask[0, 0, *voxels.levels[0].coordinates().unbind(-1)] = 1
+    mask[(0, 0, *voxels.levels[0].coordinates().unbind(-1))] = 1
     assert voxels.levels[0].index_grid is None
     for level in voxels.levels[1:]:
         mask = F.max_pool3d(mask, kernel_size=3, stride=2, padding=1)

@@ -1,4 +1,4 @@
-"""Laws of Neural Body's field on a small body: what it depends on, what it must not, and how its shortcuts are exact."""
+"""Laws of Neural Body's field on a small body: what it depends on, what not, and that its shortcuts are exact."""
 
 import pytest
 import torch
