@@ -45,7 +45,7 @@ def main(config: QuickstartConfig) -> None:
     console = Console()
     device = "GPU " + torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU (no GPU found)"
     console.print(f"[bold]human-avatars quickstart[/bold] on the {device}")
-    trainer_config = _method_config(config.method)
+    trainer_config = method_config(config.method)
     data = config.data if config.data is not None else _film_demo(config.output_dir / "data" / "demo", console)
     if not data.exists():
         raise ValueError(f"{data.absolute()} does not exist: give the folder of a capture, or no --data for the demo.")
@@ -122,7 +122,18 @@ def evaluate(run_config: Path, output_path: Path) -> dict[str, Any]:
         return json.loads(temporary.read_text())["results"]
 
 
-def _method_config(method: str) -> Any:
+def method_config(method: str) -> Any:
+    """A fresh copy of the configuration of one of this package's methods.
+
+    Args:
+        method: The method, as ns-train names it.
+
+    Returns:
+        Its TrainerConfig.
+
+    Raises:
+        ValueError: There is no such method in this package.
+    """
     from nerfstudio.configs.method_configs import all_methods
 
     from human_avatars.models.base_avatar_model import AvatarModelConfig

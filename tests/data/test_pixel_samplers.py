@@ -31,8 +31,8 @@ def dataset(folder: Path) -> SubjectDataset:
     return _dataset(folder, mask_border=3)
 
 
-def _dataset(folder: Path, mask_border: int) -> SubjectDataset:
-    config = ZjuMocapDataParserConfig(data=folder, num_train_frames=NUM_FRAMES, mask_border=mask_border)
+def _dataset(folder: Path, **options: Any) -> SubjectDataset:
+    config = ZjuMocapDataParserConfig(data=folder, num_train_frames=NUM_FRAMES, **options)
     return SubjectDataset(config.setup().get_dataparser_outputs("train"))
 
 
@@ -151,7 +151,7 @@ def test_the_number_of_rays_can_change_between_batches(dataset: SubjectDataset) 
 
 
 def test_a_person_within_the_border_band_is_drawn_from_the_box(folder: Path) -> None:
-    dataset = _dataset(folder, mask_border=17)
+    dataset = _dataset(folder, mask_border=17, box_padding=(0.3, 0.3, 0.3))
     sampler = _sampler(dataset, body_fraction=1.0)
     for _ in range(len(dataset)):
         batch = sampler.sample()

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -85,40 +85,62 @@ def read_zju_subject(
     files = [params_folder / f"{number}.npy" for number in file_numbers]
     params = [_read_params(file) for file in files]
     body_model = load_body_model(body_model_path)
-    poses = torch.stack([_full_pose(file, entry, body_model) for file, entry in zip(files, params, strict=True)])
-    betas = _mean_betas(params, body_model.num_betas)
-    root = torch.from_numpy(np.stack([np.stack([entry["Rh"], entry["Th"]]) for entry in params]))
-    meshes = [vertices_folder / f"{number}.npy" for number in file_numbers]
-
-    def subject(model: BodyModel, shape: Tensor, vertices: Tensor | None) -> Subject:
-        pose = _smplx_poses(poses, root, model.with_shape(shape))
-        return Subject(model, shape, BodyMotion.evenly_timed(pose, vertices), box_padding)
-
+    fitted = _FittedBody(
+        poses=torch.stack([_full_pose(file, entry, body_model) for file, entry in zip(files, params, strict=True)]),
+        root=torch.from_numpy(np.stack([np.stack([entry["Rh"], entry["Th"]]) for entry in params])),
+        betas=_mean_betas(params, body_model.num_betas),
+        box_padding=box_padding,
+    )
     if not vertices_folder.is_dir():
-        if body_model_path is None:
-            _warn(
-                f"{folder} has no {vertices_folder.name} folder, and no body model was given: the packaged open body "
-                "stands in with its mean shape. Give the fitted SMPL file with --body-model-path."
-            )
-            betas = torch.zeros_like(betas)
-        return subject(body_model, betas, None)
+        if body_model_path is not None:
+            return fitted.subject(body_model)
+        _warn(
+            f"{folder} has no {vertices_folder.name} folder, and no body model was given: the packaged open body "
+            "stands in with its mean shape. Give the fitted SMPL file with --body-model-path."
+        )
+        return fitted.with_mean_shape().subject(body_model)
+    meshes = [vertices_folder / f"{number}.npy" for number in file_numbers]
+    return _matched_to_meshes(fitted, body_model, body_model_path, meshes)
+
+
+@dataclass(frozen=True)
+class _FittedBody:
+    """The parameters on disk."""
+
+    poses: Float[Tensor, "frames joints 3"]
+    root: Float[Tensor, "frames 2 3"]
+    betas: Float[Tensor, " betas"]
+    box_padding: tuple[float, float, float]
+
+    def with_mean_shape(self) -> "_FittedBody":
+        return replace(self, betas=torch.zeros_like(self.betas))
+
+    def subject(self, body_model: BodyModel, vertices: Float[Tensor, "frames vertices 3"] | None = None) -> Subject:
+        poses = _smplx_poses(self.poses, self.root, body_model.with_shape(self.betas))
+        return Subject(body_model, self.betas, BodyMotion.evenly_timed(poses, vertices), self.box_padding)
+
+
+def _matched_to_meshes(
+    fitted: _FittedBody, body_model: BodyModel, body_model_path: Path | None, meshes: Sequence[Path]
+) -> Subject:
+    """The model alone where it makes the meshes, else the meshes too, with one warning that says what is lost."""
     first = _read_vertices(meshes[0])
     # The older fit was made without pose blend shapes, so SMPL without them is tried too.
     for model in (body_model, replace(body_model, pose_directions=None)):
-        if _is_the_mesh(subject(model, betas, None), first):
-            return subject(model, betas, None)
+        if _is_the_mesh(fitted.subject(model), first):
+            return fitted.subject(model)
     if body_model_path is None:
         _warn(
-            f"the meshes in {vertices_folder} are not the packaged open body's, and no body model was given: they are "
+            f"the meshes in {meshes[0].parent} are not the packaged open body's, and no body model was given: they are "
             "used as they are, and new poses are not possible. Give the fitted SMPL file with --body-model-path."
         )
-        betas = torch.zeros_like(betas)
+        fitted = fitted.with_mean_shape()
     else:
         _warn(
-            f"{body_model_path} in the poses of {params_folder} is not the mesh of {meshes[0]}: the captured meshes "
-            "are used, and new poses are not possible. Give the model that was fitted (gender, version)."
+            f"{body_model_path} in the capture's poses is not the mesh of {meshes[0]}: the captured meshes are used, "
+            "and new poses are not possible. Give the model that was fitted (gender, version)."
         )
-    return subject(body_model, betas, _read_all_vertices(meshes, first))
+    return fitted.subject(body_model, _read_all_vertices(meshes, first))
 
 
 def _read_params(file: Path) -> dict[str, np.ndarray]:
@@ -231,4 +253,4 @@ def _read_all_vertices(files: Sequence[Path], first: np.ndarray) -> Float[Tensor
 
 
 def _warn(message: str) -> None:
-    warnings.warn(message, UserWarning, stacklevel=3)
+    warnings.warn(message, UserWarning, stacklevel=4)
