@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from typing_extensions import assert_never
 
+from human_avatars.field_components.one_thread import SMALL_PRODUCTS_ON_ONE_THREAD
 from human_avatars.field_components.sparse_voxels import CENTRE, KERNEL_VOLUME, KernelMap, SparseVoxels
 
 BATCH_NORM_EPS = 1e-3
@@ -69,11 +70,12 @@ class _PairConvolution(torch.autograd.Function):
         gathered, products = features.new_empty(most, features.shape[1]), features.new_empty(most, weight.shape[2])
         feature_rows, gathered_rows = features.numpy(), gathered.numpy()
         product_rows, output_rows = products.numpy(), output.numpy()
-        for k, inputs, outputs in _pair_lists(kernel_map):
-            count = len(inputs)
-            gather_rows(feature_rows, inputs, gathered_rows[:count])
-            torch.mm(gathered[:count], weight[k], out=products[:count])
-            scatter_add_rows(product_rows[:count], outputs, output_rows)
+        with SMALL_PRODUCTS_ON_ONE_THREAD:
+            for k, inputs, outputs in _pair_lists(kernel_map):
+                count = len(inputs)
+                gather_rows(feature_rows, inputs, gathered_rows[:count])
+                torch.mm(gathered[:count], weight[k], out=products[:count])
+                scatter_add_rows(product_rows[:count], outputs, output_rows)
         return output
 
     @staticmethod
@@ -93,13 +95,14 @@ class _PairConvolution(torch.autograd.Function):
         products = torch.empty_like(inputs)
         feature_rows, grad_rows, input_rows = features.numpy(), grad_output.numpy(), inputs.numpy()
         output_rows, product_rows, grad_feature_rows = outputs.numpy(), products.numpy(), grad_features.numpy()
-        for k, pair_inputs, pair_outputs in _pair_lists(kernel_map):
-            count = len(pair_inputs)
-            gather_rows(feature_rows, pair_inputs, input_rows[:count])
-            gather_rows(grad_rows, pair_outputs, output_rows[:count])
-            torch.mm(inputs[:count].t(), outputs[:count], out=grad_weight[k])
-            torch.mm(outputs[:count], weight[k].t(), out=products[:count])
-            scatter_add_rows(product_rows[:count], pair_inputs, grad_feature_rows)
+        with SMALL_PRODUCTS_ON_ONE_THREAD:
+            for k, pair_inputs, pair_outputs in _pair_lists(kernel_map):
+                count = len(pair_inputs)
+                gather_rows(feature_rows, pair_inputs, input_rows[:count])
+                gather_rows(grad_rows, pair_outputs, output_rows[:count])
+                torch.mm(inputs[:count].t(), outputs[:count], out=grad_weight[k])
+                torch.mm(outputs[:count], weight[k].t(), out=products[:count])
+                scatter_add_rows(product_rows[:count], pair_inputs, grad_feature_rows)
         return grad_features, grad_weight, None
 
 

@@ -4,8 +4,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-LAST_INTERVAL = 1e10
-"""Length given to the interval behind the last sample, in metres: whatever is dense there is opaque."""
 TRANSMITTANCE_EPSILON = 1e-10
 """Added to every factor of the transmittance, so that its gradient stays finite behind an opaque sample."""
 
@@ -38,18 +36,19 @@ def sample_distances(
 
 
 def compositing_weights(
-    densities: Float[Tensor, "rays samples"], distances: Float[Tensor, "rays samples"]
+    densities: Float[Tensor, "rays samples"], distances: Float[Tensor, "rays samples"], last_interval: float
 ) -> Float[Tensor, "rays samples"]:
     """How much of each sample is seen (NeRF, eq. 3; Neural Body, eq. 5).
 
     Args:
         densities: Non-negative densities, per metre.
         distances: Increasing distances along the ray, in metres.
+        last_interval: Length of the interval behind the last sample, in metres.
 
     Returns:
         Weights, which sum to at most one on each ray.
     """
-    last = torch.full_like(distances[:, :1], LAST_INTERVAL)
+    last = torch.full_like(distances[:, :1], last_interval)
     intervals = torch.cat([distances[:, 1:] - distances[:, :-1], last], dim=-1)
     alphas = 1 - torch.exp(-densities * intervals)
     passing = torch.cumprod(1 - alphas + TRANSMITTANCE_EPSILON, dim=-1)

@@ -6,19 +6,24 @@ frame, and condition a radiance field.
 
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 from torch.nn import Parameter
-from torch.nn.functional import mse_loss, relu
+from torch.nn.functional import mse_loss, relu, softplus
+from typing_extensions import assert_never
 
 from human_avatars.field_components.sparse_convolution import BatchNormEval
 from human_avatars.fields.neural_body_field import CodeVolumes, NeuralBodyField
 from human_avatars.model_components.body_collider import collide_with_bodies, rays_that_hit
 from human_avatars.model_components.volume_rendering import compositing_weights, expected_depth, sample_distances
 from human_avatars.models.base_avatar_model import AvatarModel, AvatarModelConfig, PosedFrames
+
+SOFTPLUS_SHIFT = -1.0
+"""Added before softplus, so that a fresh field is a thin fog (mip-NeRF, Sec. 3)."""
 
 
 @dataclass
@@ -38,6 +43,11 @@ class NeuralBodyModelConfig(AvatarModelConfig):
     """Samples on each ray, from the near to the far side of the body's box."""
     density_scale: float = 1.0
     """Factor on the density; 1 as published. A larger one lets surfaces harden in fewer steps."""
+    density_activation: Literal["relu", "softplus"] = "relu"
+    """What makes densities positive; relu as published. softplus has a gradient everywhere, so empty space can fill."""
+    last_interval: float = 1e10
+    """Length given to the interval behind the last sample, in metres; practically endless, as published. Whatever is
+    dense at the far side of the box is opaque then, which shows as black blocks where a hand touches the box."""
     empty_space_level: int | None = None
     """Skip samples where this level of the code volume (1: half resolution ... 4: a sixteenth) has no code in reach.
     None, as published, evaluates every sample."""
@@ -188,17 +198,25 @@ class NeuralBodyModel(AvatarModel):
         if kept is not None:
             points, ray_of_point = points[kept], ray_of_point[kept]
         raw_density, rgb = self.field(volume, points, rays.directions, frame_code_index, ray_of_point)
-        density = self.config.density_scale * relu(raw_density)
+        density = self.config.density_scale * self._activate(raw_density)
         if kept is not None:
             total = distances.numel()
             density = density.new_zeros(total, 1).index_copy(0, kept, density)
             rgb = rgb.new_zeros(total, 3).index_copy(0, kept, rgb)
-        weights = compositing_weights(density.view_as(distances), distances)
+        weights = compositing_weights(density.view_as(distances), distances, self.config.last_interval)
         return {
             "rgb": self.renderer_rgb(rgb.view(*distances.shape, 3), weights[..., None]),
             "accumulation": weights.sum(-1, keepdim=True),
             "depth": expected_depth(weights, distances),
         }
+
+    def _activate(self, raw_density: Float[Tensor, "points 1"]) -> Float[Tensor, "points 1"]:
+        """Non-negative densities."""
+        if self.config.density_activation == "relu":
+            return relu(raw_density)
+        if self.config.density_activation == "softplus":
+            return softplus(raw_density + SOFTPLUS_SHIFT)
+        assert_never(self.config.density_activation)
 
     def _occupied_points(self, volume: CodeVolumes, points: Float[Tensor, "points 3"]) -> Tensor | None:
         """Indices of the points worth evaluating; None where all are evaluated."""

@@ -138,7 +138,11 @@ def method_config(method: str) -> Any:
 
     from human_avatars.models.base_avatar_model import AvatarModelConfig
 
-    ours = [name for name, config in all_methods.items() if isinstance(config.pipeline.model, AvatarModelConfig)]
+    # Methods that nerfstudio only advertises have no pipeline.
+    pipelines = {name: getattr(config, "pipeline", None) for name, config in all_methods.items()}
+    ours = [
+        name for name, pipeline in pipelines.items() if isinstance(getattr(pipeline, "model", None), AvatarModelConfig)
+    ]
     if method not in ours:
         raise ValueError(f"--method {method} is not a method of this package: choose one of {', '.join(sorted(ours))}.")
     return copy.deepcopy(all_methods[method])

@@ -7,19 +7,28 @@ from torch.testing import assert_close
 
 from human_avatars.model_components.volume_rendering import compositing_weights, expected_depth, sample_distances
 
+ENDLESS = 1e10
+
+
+def test_a_last_interval_of_its_own_length_lets_light_through() -> None:
+    densities = torch.full((1, 2), math.log(2), dtype=torch.float64)
+    distances = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
+    weights = compositing_weights(densities, distances, last_interval=2.0)
+    assert_close(weights, torch.tensor([[0.5, 0.375]], dtype=torch.float64), atol=1e-9, rtol=0)
+
 
 def test_weights_by_hand() -> None:
     # Densities ln 2 and ln 4 over one metre stop a half and three quarters; the last, endless interval stops the rest.
     densities = torch.tensor([[math.log(2), math.log(4), 1.0]], dtype=torch.float64)
     distances = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64)
-    weights = compositing_weights(densities, distances)
+    weights = compositing_weights(densities, distances, ENDLESS)
     assert_close(weights, torch.tensor([[0.5, 0.375, 0.125]], dtype=torch.float64), atol=1e-9, rtol=0)
     assert_close(expected_depth(weights, distances), torch.tensor([[1.625]], dtype=torch.float64), atol=1e-9, rtol=0)
 
 
 def test_empty_rays_see_the_far_end() -> None:
     distances = torch.tensor([[1.0, 4.0]])
-    weights = compositing_weights(torch.zeros(1, 2), distances)
+    weights = compositing_weights(torch.zeros(1, 2), distances, ENDLESS)
     assert_close(weights, torch.zeros(1, 2))
     assert_close(expected_depth(weights, distances), torch.tensor([[4.0]]))
 
@@ -28,12 +37,12 @@ def test_weights_sum_to_one_behind_anything_dense() -> None:
     generator = torch.Generator().manual_seed(0)
     densities = torch.rand(100, 16, generator=generator, dtype=torch.float64) * 50
     distances = torch.rand(100, 16, generator=generator, dtype=torch.float64).cumsum(-1)
-    assert_close(compositing_weights(densities, distances).sum(-1), torch.ones(100, dtype=torch.float64))
+    assert_close(compositing_weights(densities, distances, ENDLESS).sum(-1), torch.ones(100, dtype=torch.float64))
 
 
 def test_gradients_are_finite_behind_an_opaque_sample() -> None:
     densities = torch.tensor([[1e6, 1.0, 1.0]], requires_grad=True)
-    compositing_weights(densities, torch.tensor([[1.0, 2.0, 3.0]]))[0, 2].backward()
+    compositing_weights(densities, torch.tensor([[1.0, 2.0, 3.0]]), ENDLESS)[0, 2].backward()
     assert densities.grad is not None
     assert torch.isfinite(densities.grad).all()
 
