@@ -3,7 +3,7 @@
 from importlib import resources
 from pathlib import Path
 
-from human_avatars.body_models.builder.body_files import load_open_body, save_open_body
+from human_avatars.body_models.builder.body_files import read_body_files, save_open_body
 from human_avatars.body_models.builder.build import build_open_body
 from human_avatars.body_models.builder.compare import compare_bodies
 from human_avatars.body_models.open_body import ASSET
@@ -41,7 +41,7 @@ def main(source: Path, output: Path | None = None, check: bool = False, overwrit
             print(f"Wrote {file}")
     if check:
         with resources.as_file(resources.files("human_avatars.body_models") / "assets") as assets:
-            packaged = load_open_body(assets / ASSET)
+            packaged = read_body_files(assets / ASSET)
         figures = compare_bodies(body, packaged)
         for figure in figures:
             verdict = "ok" if figure.within_tolerance else "TOO LARGE"

@@ -33,7 +33,7 @@ def test_an_error_restores_it() -> None:
 @pytest.mark.parametrize("parallel_work_before", [False, True])
 def test_threads_that_overlap_all_restore_it(parallel_work_before: bool) -> None:
     if parallel_work_before:
-        torch.rand(512, 512) @ torch.rand(512, 512)
+        torch.mm(torch.rand(512, 512), torch.rand(512, 512))
     entered, first_has_left = threading.Event(), threading.Event()
     restored: list[int] = []
 

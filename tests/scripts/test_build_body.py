@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from human_avatars.body_models.builder.body_files import OpenBody, load_open_body
+from human_avatars.body_models.builder.body_files import OpenBody, read_body_files
 from human_avatars.body_models.open_body import ASSET
 from human_avatars.scripts import build_body
 
@@ -14,7 +14,7 @@ from human_avatars.scripts import build_body
 @pytest.fixture
 def packaged() -> OpenBody:
     with resources.as_file(resources.files("human_avatars.body_models") / "assets") as assets:
-        return load_open_body(assets / ASSET)
+        return read_body_files(assets / ASSET)
 
 
 def test_nothing_to_do_is_said(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def save_open_body(body: OpenBody, path: Path, overwrite: bool = False) -> list[
     return list(contents)
 
 
-def load_open_body(path: Path) -> OpenBody:
+def read_body_files(path: Path) -> OpenBody:
     """Read what `save_open_body` wrote."""
     with np.load(path, allow_pickle=False) as archive:
         arrays = dict(archive)

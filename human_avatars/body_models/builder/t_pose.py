@@ -1,6 +1,7 @@
 """Straightens MakeHuman's A-pose into SMPL's T-pose: limbs as chains of rigid segments, skin by blend skinning."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -82,6 +83,10 @@ def straighten(rig: Rig, bone_heads: BoneHeads) -> Straightening:
     return Straightening(rotations, translations, rig.owners(roots | numbers))
 
 
+def _bone_direction(bone_heads: BoneHeads, side: str, start: str, end: str) -> Float[ndarray, "bodies 3"]:
+    return bone_heads[end + side] - bone_heads[start + side]
+
+
 def arm_rotations(bone_heads: BoneHeads, side: str, sign: float) -> dict[str, Float[ndarray, "bodies 3 3"]]:
     """Rotations that raise one arm sideways: the elbow unbent, the palm down, half of its turn in the forearm.
 
@@ -90,10 +95,7 @@ def arm_rotations(bone_heads: BoneHeads, side: str, sign: float) -> dict[str, Fl
         side: Suffix of the side's bones.
         sign: Of x on that side: 1 for the body's left.
     """
-
-    def direction(start: str, end: str) -> Float[ndarray, "bodies 3"]:
-        return bone_heads[end + side] - bone_heads[start + side]
-
+    direction = partial(_bone_direction, bone_heads, side)
     outward = np.array([sign, 0, 0])
     collar = rotation_about(Z_AXIS, np.full(len(bone_heads["clavicle" + side]), sign * COLLAR_LIFT))
     # A relaxed T-pose: the upper arm a little down and back, the hand a little down and forward.
@@ -120,10 +122,7 @@ def leg_rotations(bone_heads: BoneHeads, side: str, sign: float) -> dict[str, Fl
         side: Suffix of the side's bones.
         sign: Of x on that side: 1 for the body's left.
     """
-
-    def direction(start: str, end: str) -> Float[ndarray, "bodies 3"]:
-        return bone_heads[end + side] - bone_heads[start + side]
-
+    direction = partial(_bone_direction, bone_heads, side)
     toes = direction("foot", "toe3-1")
     yaw = np.arctan2(toes[:, 0], toes[:, 2])
     return {

@@ -4,7 +4,7 @@ from importlib import resources
 
 import pytest
 
-from human_avatars.body_models.builder.body_files import OpenBody, load_open_body
+from human_avatars.body_models.builder.body_files import OpenBody, read_body_files
 from human_avatars.body_models.open_body import ASSET
 
 
@@ -12,4 +12,4 @@ from human_avatars.body_models.open_body import ASSET
 def packaged() -> OpenBody:
     """The packaged body and its surface maps; shared, so no test may write into them."""
     with resources.as_file(resources.files("human_avatars.body_models") / "assets") as assets:
-        return load_open_body(assets / ASSET)
+        return read_body_files(assets / ASSET)

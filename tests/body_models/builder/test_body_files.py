@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from human_avatars.body_models.builder.body_files import OpenBody, load_open_body, save_open_body
+from human_avatars.body_models.builder.body_files import OpenBody, read_body_files, save_open_body
 
 
 def test_a_body_survives_its_files(packaged: OpenBody, tmp_path: Path) -> None:
     files = save_open_body(packaged, tmp_path / "body.npz")
     assert sorted(files) == sorted(tmp_path.iterdir())
-    restored = load_open_body(tmp_path / "body.npz")
+    restored = read_body_files(tmp_path / "body.npz")
     assert set(restored.arrays) == set(packaged.arrays)
     for name, values in packaged.arrays.items():
         np.testing.assert_array_equal(restored.arrays[name], values)
