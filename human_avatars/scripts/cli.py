@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import warnings
 
 COMMANDS = {
     "quickstart": ("human_avatars.scripts.quickstart", "Film the demo, train an avatar, measure it, render an orbit."),
@@ -14,6 +15,9 @@ COMMANDS = {
     "build-body": ("human_avatars.scripts.build_body", "Build the packaged open body from MakeHuman's CC0 files."),
 }
 """Module of each command, whose `main` takes its options, and what it does."""
+
+THIRD_PARTY_MODULES = r"(nerfstudio|torch|torchmetrics|torchvision|timm|tensorly)(\.|$)"
+"""Modules whose warnings are not about the user's input."""
 
 
 def entrypoint() -> None:
@@ -39,6 +43,8 @@ def run(arguments: list[str]) -> int:
         return 2
     import tyro
 
+    # nerfstudio 1.1.5 makes newer releases of its own dependencies warn at every start; users can do nothing about it.
+    warnings.filterwarnings("ignore", module=THIRD_PARTY_MODULES)
     module = importlib.import_module(COMMANDS[name][0])
     try:
         # A command that takes one dataclass shows its fields without a prefix.

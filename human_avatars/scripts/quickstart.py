@@ -11,8 +11,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from human_avatars.files.safe_writes import atomic_path
-
 DEMO_FRAMES = 15
 """Ten frames train, the last third is another motion."""
 DEMO_SIZE = 256
@@ -117,9 +115,8 @@ def evaluate(run_config: Path, output_path: Path) -> dict[str, Any]:
     """
     from nerfstudio.scripts.eval import ComputePSNR
 
-    with atomic_path(output_path) as temporary:
-        ComputePSNR(load_config=run_config, output_path=temporary).main()
-        return json.loads(temporary.read_text())["results"]
+    ComputePSNR(load_config=run_config, output_path=output_path).main()
+    return json.loads(output_path.read_text())["results"]
 
 
 def method_config(method: str) -> Any:
