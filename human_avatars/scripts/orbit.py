@@ -16,8 +16,6 @@ from human_avatars.viewer.body_controls import first_view_of
 
 FIELD_OF_VIEW = 40.0
 """Vertical opening of the camera, in degrees."""
-FRAME_MARGIN = 1.15
-"""Height of the picture at the person's distance, in body heights."""
 ELEVATION = 0.1
 """Height of the camera above the person's middle, in body heights."""
 
@@ -104,7 +102,8 @@ def orbit_cameras(subject: Subject, num_frames: int, size: int, turns: float) ->
     forward = forward / np.linalg.norm(forward)
     side = np.cross(up, forward)
     half_opening = np.radians(FIELD_OF_VIEW) / 2
-    distance = height * FRAME_MARGIN / 2 / np.tan(half_opening)
+    # The ball around everything the person reaches fits into the picture from every side.
+    distance = np.linalg.norm(high - low) / 2 / np.sin(half_opening)
     angles = 2 * np.pi * turns * np.arange(num_frames) / num_frames
     poses = []
     for angle in angles:

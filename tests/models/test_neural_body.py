@@ -66,6 +66,8 @@ def test_the_tools_find_the_outputs_they_need(model: NeuralBodyModel) -> None:
     assert outputs["rgb"].shape == (16, 16, 3)
     assert outputs["depth"].shape == outputs["accumulation"].shape == (16, 16, 1)
     assert outputs["accumulation"].max() > 0.5
+    # Exports ask for colour with opacity.
+    assert model.get_rgba_image(outputs).shape == (16, 16, 4)
 
 
 @torch.no_grad()

@@ -15,7 +15,9 @@ def _subject(open_body: BodyModel, global_orient: list[float], transl: list[floa
     pose.global_orient[:] = torch.tensor(global_orient)
     pose.transl[:] = torch.tensor(transl)
     motion = BodyMotion.evenly_timed(pose)
-    return Subject(body_model=open_body, betas=torch.zeros(open_body.num_betas), motion=motion, box_padding=(0, 0, 0))
+    return Subject(
+        body_model=open_body, betas=torch.zeros(open_body.num_betas), motion=motion, box_padding=(0.0, 0.0, 0.0)
+    )
 
 
 def test_the_first_view_faces_a_person_who_stands_with_z_up(open_body: BodyModel) -> None:
