@@ -8,7 +8,7 @@ from nerfstudio.viewer.viewer_elements import ViewerControl
 
 from human_avatars.body_models.motion import Subject
 
-VIEWING_DISTANCE = 1.6
+VIEWING_DISTANCE = 1.25
 """Distance of the first view, in body heights."""
 
 
