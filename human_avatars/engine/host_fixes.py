@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ def prepare_host() -> None:
 
     - Checkpoints of older runs hold NumPy scalars, which `torch.load` refuses unless they are declared harmless.
     - `ns-render` stops when no `ffmpeg` is on PATH, even where it writes images.
+    - Its cameras index tensors in a way that newer releases of torch warn of at every command.
     """
+    warnings.filterwarnings("ignore", message="Using a non-tuple sequence", module=r"nerfstudio\.cameras")
     allow_numpy_scalars_in_checkpoints()
     put_ffmpeg_on_path()
 

@@ -42,3 +42,4 @@ def main(config: DemoConfig) -> None:
     console = Console()
     console.print(f"Filmed {options.frames} frames from {len(options.rendered_cameras)} cameras into {config.output}")
     console.print(f"Train on it with: ns-train neural-body --data {config.output}", soft_wrap=True)
+    console.print(f"Without a GPU:    ns-train neural-body-cpu --data {config.output}", soft_wrap=True)
