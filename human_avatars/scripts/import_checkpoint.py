@@ -127,9 +127,9 @@ def read_neural_body_checkpoint(path: Path) -> tuple[dict[str, Any], int]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        # torch's own message advises to load it without the restriction, which would execute what is in it.
         raise ValueError(
-            f"{path} cannot be read as a PyTorch checkpoint of weights ({reason}): it is cut short, of another kind, "
+            f"{path} cannot be read as a PyTorch checkpoint of weights ({type(error).__name__}): it is cut short, of another kind, "
             "or holds more than data. Download it again, and from its authors."
         ) from error
     if not isinstance(content, dict) or not isinstance(content.get("net"), dict):
