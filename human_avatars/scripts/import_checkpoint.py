@@ -129,8 +129,8 @@ def read_neural_body_checkpoint(path: Path) -> tuple[dict[str, Any], int]:
     except (RuntimeError, OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
         # torch's own message advises to load it without the restriction, which would execute what is in it.
         raise ValueError(
-            f"{path} cannot be read as a PyTorch checkpoint of weights ({type(error).__name__}): it is cut short, of another kind, "
-            "or holds more than data. Download it again, and from its authors."
+            f"{path} cannot be read as a PyTorch checkpoint of weights ({type(error).__name__}): it is cut short, of "
+            "another kind, or holds more than data. Download it again, and from its authors."
         ) from error
     if not isinstance(content, dict) or not isinstance(content.get("net"), dict):
         found = f"the keys {', '.join(map(str, content))}" if isinstance(content, dict) else type(content).__name__
