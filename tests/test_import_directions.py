@@ -13,12 +13,14 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 
-BODY = {"transforms", "files", "body_models"}
+BODY = {"transforms", "files", "compiled_loops", "body_models"}
 MAY_IMPORT = {
     "transforms": set(),
     "files": set(),
+    "compiled_loops": set(),
+    "rasterization": {"transforms", "compiled_loops"},
     "engine": set(),
-    "body_models": {"transforms", "files"},
+    "body_models": {"transforms", "files", "compiled_loops"},
     "body_models.builder": BODY,
     "data": BODY,
     "capture": BODY,
@@ -26,7 +28,7 @@ MAY_IMPORT = {
     "model_components": BODY,
     "field_components": BODY,
     "fields": BODY | {"field_components"},
-    "models": BODY | {"fields", "field_components", "model_components", "viewer"},
+    "models": BODY | {"fields", "field_components", "model_components", "rasterization", "viewer"},
     "checkpoints": BODY | {"models", "fields", "field_components"},
     "pipelines": BODY | {"models", "model_components", "data", "engine"},
     "configs": {"data", "models", "pipelines", "engine"},

@@ -4,21 +4,12 @@ Every loop is serial, so sums run in one fixed order, and releases the interpret
 in the matrix products between them. Import this module inside functions: numba takes a noticeable part of a second.
 """
 
-import inspect
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
-from numba import njit
+
+from human_avatars.compiled_loops import compile_loop
 
 
-def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
-    # Unwrapped, because a type checker's import hook may have wrapped it in a function that cannot be compiled. Fused
-    # multiply-add is the one liberty taken with arithmetic: reordering and "no NaN" would change or hide results.
-    return njit(nogil=True, cache=True, fastmath={"contract"})(inspect.unwrap(function))
-
-
-@_compile
+@compile_loop
 def gather_rows(source, rows, out):
     """out[r] = source[rows[r]]."""
     for r in range(rows.shape[0]):
@@ -27,7 +18,7 @@ def gather_rows(source, rows, out):
             out[r, c] = source[row, c]
 
 
-@_compile
+@compile_loop
 def scatter_add_rows(source, rows, out):
     """out[rows[r]] += source[r], in the order of r."""
     for r in range(rows.shape[0]):
@@ -36,7 +27,7 @@ def scatter_add_rows(source, rows, out):
             out[row, c] += source[r, c]
 
 
-@_compile
+@compile_loop
 def sum_corners(features, rows, weights, out, first):
     """out[p, first:] = sum over the corners k of weights[p, k] * features[rows[p, k]]; rows past the end are empty."""
     num_rows, num_channels = features.shape
@@ -62,7 +53,7 @@ def sum_corners(features, rows, weights, out, first):
                 target[c] += weight_a * features[row_a, c] + weight_b * features[row_b, c]
 
 
-@_compile
+@compile_loop
 def scatter_corners(gradient, first, rows, weights, out):
     """out[rows[p, k]] += weights[p, k] * gradient[p, first:]: the transpose of `sum_corners`."""
     num_rows, num_channels = out.shape
@@ -76,7 +67,7 @@ def scatter_corners(gradient, first, rows, weights, out):
                     out[row, c] += weight * source[c]
 
 
-@_compile
+@compile_loop
 def find_corners(unit_points, index_grid, shape, rows, weights):
     """Rows and trilinear weights of the eight voxels around each point; see `sparse_sampling.find_corners`."""
     depth, height, width = shape
@@ -101,7 +92,7 @@ def find_corners(unit_points, index_grid, shape, rows, weights):
             weights[p, k] = (fz if dz else 1 - fz) * (fy if dy else 1 - fy) * (fx if dx else 1 - fx)
 
 
-@_compile
+@compile_loop
 def pair_neighbours(keys, key_offsets):
     """Pairs of a submanifold 3x3x3 kernel over voxels with sorted padded keys.
 
@@ -144,7 +135,7 @@ def pair_neighbours(keys, key_offsets):
     return inputs, outputs, counts
 
 
-@_compile
+@compile_loop
 def enumerate_cells(grid):
     """Number the cells marked 0 in ascending order, mark the others with their count, and return the numbered cells."""
     num_voxels = 0
@@ -161,7 +152,7 @@ def enumerate_cells(grid):
     return keys
 
 
-@_compile
+@compile_loop
 def sort_pairs(sources, cells, offsets, counts, grid):
     """Pairs in order of their kernel offset; a counting sort, so rows stay ascending within each offset."""
     starts = np.zeros(27, np.int64)
@@ -178,7 +169,7 @@ def sort_pairs(sources, cells, offsets, counts, grid):
     return inputs, outputs
 
 
-@_compile
+@compile_loop
 def pair_strided(coordinates, shape):
     """Output voxels and pairs of a 3x3x3 kernel with stride 2 and padding 1.
 

@@ -50,7 +50,8 @@ class AvatarModel(Model):
 
     def populate_modules(self) -> None:
         """Take the subject from the data and set up what all methods share."""
-        super().populate_modules()
+        # Not super(): between nerfstudio's Model and a splat avatar stands Splatfacto, whose set-up this package replaces.
+        Model.populate_modules(self)
         metadata = self.kwargs["metadata"]
         assert "subject" in metadata, "the data parser gives no subject: it is not one of human_avatars"
         # Not buffers: body models and captured meshes may be licensed, so they stay out of checkpoints.

@@ -1,0 +1,69 @@
+"""Compiled CPU loops and how they share the cores: plain threads, so that any number of callers may run at once."""
+
+import inspect
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal
+
+import torch
+
+FloatFreedom = Literal["contract", "reassoc", "nsz", "arcp", "afn"]
+"""What a compiler may do with arithmetic, in LLVM's words; "no NaN" is never granted, because it hides results."""
+
+_pools: dict[int, ThreadPoolExecutor] = {}
+"""One pool per number of threads."""
+
+
+def compile_loop(
+    function: Callable[..., Any], freedoms: tuple[FloatFreedom, ...] = ("contract",), inline: bool = False
+) -> Callable[..., Any]:
+    """Compile a loop over arrays, once per machine; it runs without the interpreter lock.
+
+    numba's own parallel loops are not used: some of its threading layers abort the process when two Python threads, the
+    trainer's and the viewer's for instance, run such loops at once. `run_in_parts` shares the work instead.
+
+    Args:
+        function: A function of arrays and numbers.
+        freedoms: Liberties with arithmetic; fused multiply-add alone by default.
+        inline: Whether to paste it into the loops that call it.
+
+    Returns:
+        The compiled function.
+    """
+    from numba import njit
+
+    # Unwrapped, because a type checker's import hook may have wrapped it in a function that cannot be compiled.
+    options = {"nogil": True, "cache": True, "fastmath": set(freedoms), "error_model": "numpy"}
+    return njit(**options, inline="always" if inline else "never")(inspect.unwrap(function))
+
+
+def run_in_parts(loop: Callable[..., Any], *arguments: Any) -> None:
+    """Run `loop(part, num_parts, *arguments)` for every part at once, one part per torch thread.
+
+    Args:
+        loop: A compiled loop that does its part of the work; parts write to places of their own.
+        *arguments: What it works on.
+    """
+    num_parts = torch.get_num_threads()
+    futures = [_pool(num_parts).submit(loop, part, num_parts, *arguments) for part in range(1, num_parts)]
+    try:
+        loop(0, num_parts, *arguments)
+    finally:
+        # Nobody may still write into the arrays when the caller goes on, after an error either.
+        for future in futures:
+            future.exception()
+    for future in futures:
+        future.result()
+
+
+def _pool(num_threads: int) -> ThreadPoolExecutor:
+    if num_threads not in _pools:
+        # Two callers may both come here first: the pool that is not kept is collected after its work.
+        _pools.setdefault(num_threads, ThreadPoolExecutor(num_threads - 1, thread_name_prefix="compiled-loop"))
+    return _pools[num_threads]
+
+
+if hasattr(os, "register_at_fork"):
+    # A forked child inherits the pools but not their threads, and would wait for them forever.
+    os.register_at_fork(after_in_child=_pools.clear)
