@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
-import torch
+from human_avatars.one_thread import SMALL_PRODUCTS_ON_ONE_THREAD
 
 FloatFreedom = Literal["contract", "reassoc", "nsz", "arcp", "afn"]
 """What a compiler may do with arithmetic, in LLVM's words; "no NaN" is never granted, because it hides results."""
@@ -45,7 +45,7 @@ def run_in_parts(loop: Callable[..., Any], *arguments: Any) -> None:
         loop: A compiled loop that does its part of the work; parts write to places of their own.
         *arguments: What it works on.
     """
-    num_parts = torch.get_num_threads()
+    num_parts = SMALL_PRODUCTS_ON_ONE_THREAD.threads_outside()
     futures = [_pool(num_parts).submit(loop, part, num_parts, *arguments) for part in range(1, num_parts)]
     try:
         loop(0, num_parts, *arguments)

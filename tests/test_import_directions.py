@@ -13,11 +13,12 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 
-BODY = {"transforms", "files", "compiled_loops", "body_models"}
+BODY = {"transforms", "files", "one_thread", "compiled_loops", "body_models"}
 MAY_IMPORT = {
     "transforms": set(),
     "files": set(),
-    "compiled_loops": set(),
+    "one_thread": set(),
+    "compiled_loops": {"one_thread"},
     "rasterization": {"transforms", "compiled_loops"},
     "engine": set(),
     "body_models": {"transforms", "files", "compiled_loops"},
@@ -31,7 +32,7 @@ MAY_IMPORT = {
     "models": BODY | {"fields", "field_components", "model_components", "rasterization", "viewer"},
     "checkpoints": BODY | {"models", "fields", "field_components"},
     "pipelines": BODY | {"models", "model_components", "data", "engine"},
-    "configs": {"data", "models", "pipelines", "engine"},
+    "configs": {"body_models", "data", "models", "pipelines", "engine"},
 }
 """Rooms besides itself that a room may import. `models` and `data` meet in `pipelines` alone; `scripts` may all."""
 

@@ -175,6 +175,24 @@ class ShapedBody:
         Returns:
             The posed body in world space.
         """
+        joints, bones = self.joint_and_bone_transforms(pose)
+        displacement = self.pose_displacement(pose)
+        rest = self.rest_vertices if displacement is None else self.rest_vertices + displacement
+        rest = rest.expand(*bones.shape[:-3], *rest.shape[-2:])
+        vertices = linear_blend_skinning(rest, self.body_model.skinning_weights, bones)
+        return PosedBody(vertices=vertices, joint_transforms=joints, bone_transforms=bones)
+
+    def joint_and_bone_transforms(
+        self, pose: BodyPose
+    ) -> tuple[Float[Tensor, "*batch joints 4 4"], Float[Tensor, "*batch joints 4 4"]]:
+        """The skeleton in a pose, without the skin.
+
+        Args:
+            pose: Joint rotations and root translation; batch axes broadcast with the shape's.
+
+        Returns:
+            World-from-joint and world-from-rest transforms.
+        """
         batch = torch.broadcast_shapes(pose.batch_shape, self.rest_joints.shape[:-2])
         rotations = axis_angle_to_matrix(pose.axis_angle)
         rest_joints = self.rest_joints.expand(*batch, *self.rest_joints.shape[-2:])
@@ -184,17 +202,21 @@ class ShapedBody:
         translation = torch.zeros_like(joints)
         translation[..., :3, 3] = pose.transl[..., None, :]
         joints = joints + translation
-        bones = bone_transforms_from_joints(joints, rest_joints)
-        rest = self.rest_vertices + self._pose_displacement(rotations)
-        rest = rest.expand(*batch, *rest.shape[-2:])
-        vertices = linear_blend_skinning(rest, self.body_model.skinning_weights, bones)
-        return PosedBody(vertices=vertices, joint_transforms=joints, bone_transforms=bones)
+        return joints, bone_transforms_from_joints(joints, rest_joints)
 
-    def _pose_displacement(self, rotations: Float[Tensor, "*batch joints 3 3"]) -> Tensor:
-        """Pose blend shapes, SMPL eq. 9; zero for a model without them."""
+    def pose_displacement(self, pose: BodyPose) -> Float[Tensor, "*batch vertices 3"] | None:
+        """Pose blend shapes, SMPL eq. 9.
+
+        Args:
+            pose: Joint rotations.
+
+        Returns:
+            Displacement of the rest vertices, in metres; None for a model without pose blend shapes.
+        """
         directions = self.body_model.pose_directions
         if directions is None:
-            return rotations.new_zeros(1, 1)
+            return None
+        rotations = axis_angle_to_matrix(pose.body_pose)
         identity = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
-        features = (rotations[..., 1:, :, :] - identity).flatten(-3)
+        features = (rotations - identity).flatten(-3)
         return torch.einsum("vcp,...p->...vc", directions, features)

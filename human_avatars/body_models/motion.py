@@ -83,16 +83,17 @@ class Subject:
         """Whether the body model makes the vertices; otherwise they are known for the captured frames alone."""
         return self.motion.vertices is None
 
-    def posed_body(self, frame_indices: Int[Tensor, " frames"]) -> PosedBody:
+    def posed_body(self, frame_indices: Int[Tensor, " frames"], poses: BodyPose | None = None) -> PosedBody:
         """The body at frames of its motion.
 
         Args:
             frame_indices: Frames of the motion.
+            poses: Refined poses of these frames; None for the motion's own.
 
         Returns:
             Posed bodies with one batch axis.
         """
-        posed = self.shaped_body.with_pose(self.motion.poses[frame_indices])
+        posed = self.shaped_body.with_pose(self.motion.poses[frame_indices] if poses is None else poses)
         if self.motion.vertices is None:
             return posed
         return replace(posed, vertices=self.motion.vertices[frame_indices])

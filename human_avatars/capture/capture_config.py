@@ -43,11 +43,12 @@ class CaptureConfig:
     training_cameras: tuple[int, ...] = (0, 6, 12, 18)
     """Places in the ring, counted from 0, whose cameras are for training."""
     test_cameras: tuple[int, ...] = (3, 9, 15, 21)
-    """Places in the ring whose cameras are held out."""
+    """Places in the ring whose cameras are held out; there may be none."""
     motion: MotionName = "walk"
     """What the person does in the training frames."""
     unseen_motion: MotionName | None = None
-    """What the person does in the last third; by default twist_box, or arm_raise where that is the first motion."""
+    """What the person does in the last third; by default twist_box, or arm_raise where that is the first motion. The
+    first motion itself goes on to its end."""
     outfit: OutfitName = "stripes"
     """What the person wears."""
     betas: tuple[float, ...] = ()
@@ -106,8 +107,8 @@ class CaptureConfig:
         self._check_amounts()
 
     def _check_cameras(self) -> None:
-        if not self.training_cameras or not self.test_cameras:
-            raise ValueError("training_cameras and test_cameras need at least one place each, such as 0 and 3.")
+        if not self.training_cameras:
+            raise ValueError("training_cameras names no place: give at least one, such as 0.")
         for name in ("training_cameras", "test_cameras"):
             outside = [place for place in getattr(self, name) if not 0 <= place < self.ring_cameras]
             if outside:

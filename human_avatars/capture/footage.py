@@ -41,6 +41,8 @@ class Stage:
     body: SkinnedPoints
     """The bare body, whose vertices and parameters are written."""
     betas: Float32[np.ndarray, "betas"]
+    pelvis: Float[np.ndarray, "3"]
+    """Rest place of the root joint, in metres; smplx turns the body about it, Neural Body about the origin."""
     filmed: BodyTrack
     """What the person does."""
     written: BodyTrack

@@ -62,18 +62,21 @@ def motion_poses(
 def captured_poses(
     seen: MotionName, unseen: MotionName, num_seen: int, num_unseen: int, num_joints: int
 ) -> Float[np.ndarray, "frames joints 3"]:
-    """A whole capture: one motion for the training frames, then another for the frames held out.
+    """A whole capture: one motion for the training frames, then another, or the rest of the same, for those held out.
 
     Args:
         seen: Motion of the first `num_seen` frames.
-        unseen: Motion of the rest.
+        unseen: Motion of the rest; where it is the first one, one pass of it is spread over all frames.
         num_seen: Frames of the first motion.
-        num_unseen: Frames of the second motion.
+        num_unseen: Frames of the rest.
         num_joints: Joints of the body.
 
     Returns:
         Axis-angle rotations, in radians.
     """
+    if seen == unseen:
+        num_frames = num_seen + num_unseen
+        return motion_poses(seen, np.arange(num_frames) / num_frames, num_joints)
     first = motion_poses(seen, np.arange(num_seen) / num_seen, num_joints)
     second = motion_poses(unseen, np.arange(num_unseen) / num_unseen, num_joints)
     return np.concatenate([first, second])

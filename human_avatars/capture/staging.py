@@ -55,6 +55,7 @@ def stage_capture(config: CaptureConfig) -> Stage:
         actor=dress(shaped, config.outfit, config.wrinkles, config.seed),
         body=_bare_body(shaped),
         betas=betas,
+        pelvis=shaped.rest_joints[0].numpy(),
         filmed=filmed,
         written=_track(shaped, noisy_rotations(rotations, config.noise, config.seed)),
         places=_central_places(filmed, shaped),

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
+from human_avatars.checkpoints.tensor_names import check_names, shortened
 from human_avatars.field_components.sparse_convolution import LEVELS
 from human_avatars.fields.neural_body_field import NeuralBodyField
 
@@ -108,13 +109,7 @@ def convert_state_dict(original: Mapping[str, Any]) -> dict[str, Tensor]:
     tensors = unwrap_state_dict(original)
     layers = list(_layers())
     expected = [f"{layer.original}.{entry}" for layer in layers for entry in layer.entries]
-    missing, unknown = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
-    if missing or unknown:
-        problems = [f"lacks {_some(missing)}"] * bool(missing) + [f"has the unknown {_some(unknown)}"] * bool(unknown)
-        raise ValueError(
-            f"The Neural Body checkpoint {' and '.join(problems)}. Expected the {len(expected)} tensors of the "
-            "published network (latent_xyzc); variants of it cannot be imported."
-        )
+    check_names(tensors, expected, "The Neural Body checkpoint", "the published network (latent_xyzc)")
     with torch.device("meta"):
         reference = NeuralBodyField(num_vertices, num_frame_codes, box_padding=(0.0, 0.0, 0.0)).state_dict()
     return {
@@ -148,10 +143,5 @@ def _convert(tensor: Tensor, shape: torch.Size, kind: LayerKind, name: str) -> S
     return tensor.detach().clone(memory_format=torch.contiguous_format).view(shape)
 
 
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:6])
-    return shown if len(names) <= 6 else f"{shown} and {len(names) - 6} more"
-
-
 def _found(tensors: Mapping[str, Tensor]) -> str:
-    return f"found {_some(sorted(tensors))}" if tensors else "found nothing"
+    return f"found {shortened(sorted(tensors))}" if tensors else "found nothing"

@@ -109,12 +109,7 @@ class SubjectPixelSampler(PixelSampler):
 
     def _find_candidates(self, image_index: int) -> CandidatePixels:
         image = self.dataset.read_image(image_index)
-        eligible = self.dataset.frames.mask_at_box(image_index)
-        if not eligible.any():
-            raise ValueError(
-                f"{self.dataset.image_filenames[image_index]}: no pixel of this image sees the body's box, expected "
-                "the person in the picture. The calibration, or the body's pose or unit (metres), is wrong here."
-            )
+        eligible = self.dataset.pixels_at_box(image_index)
         if not self.config.sample_border:
             eligible &= ~torch.from_numpy(image.border)
         pixels = eligible.flatten().nonzero()[:, 0]

@@ -97,8 +97,7 @@ class _RgbaLoader(EvalDataloader):
 
     def get_camera(self, image_idx: int = 0) -> tuple[Cameras, dict]:
         camera = self.cameras[image_idx : image_idx + 1]
-        batch = get_dict_to_torch(self.input_dataset.get_data(image_idx), device=self.device, exclude=["image"])
-        return camera, batch
+        return camera, get_dict_to_torch(self.input_dataset.get_data(image_idx), device=self.device)
 
 
 class SubjectFixedIndicesEvalDataloader(_RgbaLoader, FixedIndicesEvalDataloader):

@@ -5,16 +5,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
+from torch import Tensor
 
 from human_avatars.data.byte_cache import ByteCache
 from human_avatars.data.subject_frames import SplitLabel, SubjectFrames
-from human_avatars.data.subject_images import ImageGeometry, SubjectImage, read_subject_image
+from human_avatars.data.subject_images import ImageGeometry, SubjectImage, read_cutout, read_subject_image
 
 DEFAULT_CACHE_BYTES = 2**28
-"""Memory for images that were read before, 256 MiB: about 200 images of 512x512."""
+"""Memory for images that were read before, 256 MiB: about 170 images of 512x512."""
 
 
 class SubjectDataset(InputDataset):
@@ -73,14 +74,56 @@ class SubjectDataset(InputDataset):
             ValueError: A file is missing or broken, a size disagrees, or the mask is empty.
         """
         frames = self.frames
-        geometry = ImageGeometry(
+        return read_subject_image(
+            frames.image_filenames[image_idx], frames.mask_filenames[image_idx], self._geometry(image_idx)
+        )
+
+    def read_cutout(self, image_idx: int) -> UInt8[np.ndarray, "height width 4"]:
+        """Read one image from disk with the person cut out by the mask, border band or not.
+
+        Args:
+            image_idx: An image of the split.
+
+        Returns:
+            RGBA; alpha is the part of a pixel that the person covers.
+
+        Raises:
+            ValueError: A file is missing or broken, a size disagrees, or the mask is empty.
+        """
+        frames = self.frames
+        return read_cutout(
+            frames.image_filenames[image_idx], frames.mask_filenames[image_idx], self._geometry(image_idx)
+        )
+
+    def _geometry(self, image_idx: int) -> ImageGeometry:
+        frames = self.frames
+        return ImageGeometry(
             intrinsics=frames.intrinsics[image_idx].double().numpy(),
             distortion=frames.distortions[image_idx].double().numpy(),
             full_size=tuple(frames.full_sizes[image_idx].tolist()),
             size=tuple(frames.image_sizes[image_idx].tolist()),
             mask_border=frames.mask_border,
         )
-        return read_subject_image(frames.image_filenames[image_idx], frames.mask_filenames[image_idx], geometry)
+
+    def pixels_at_box(self, image_idx: int) -> Bool[Tensor, "height width"]:
+        """The pixels of a training image whose ray meets the body's padded box.
+
+        Args:
+            image_idx: An image of the split.
+
+        Returns:
+            True where the ray of the pixel's centre meets the box.
+
+        Raises:
+            ValueError: There is no such pixel.
+        """
+        mask_at_box = self.frames.mask_at_box(image_idx)
+        if not mask_at_box.any():
+            raise ValueError(
+                f"{self.image_filenames[image_idx]}: no pixel of this image sees the body's box, expected the person "
+                "in the picture. The calibration, or the body's pose or unit (metres), is wrong here."
+            )
+        return mask_at_box
 
     def get_numpy_image(self, image_idx: int) -> UInt8[np.ndarray, "height width 4"]:
         """The image as bytes.

@@ -16,8 +16,9 @@ from human_avatars.body_models.bounds import intersect_box
 from human_avatars.body_models.motion import Subject
 from human_avatars.transforms import invert_rigid
 
-SplitLabel = Literal["train", "novel_view", "novel_pose"]
-"""What an image is for: training; a training frame from a test camera; a frame whose pose was never trained on."""
+SplitLabel = Literal["train", "novel_view", "in_between", "novel_pose"]
+"""What an image is for: training; a training frame from a test camera; a frame that was kept from training between
+frames that were not; a frame whose pose was never trained on."""
 
 BOX_FRAMES_AT_ONCE = 32
 """Bodies posed together when boxes are measured; bounds the memory."""
@@ -53,6 +54,9 @@ class SubjectFrames:
     """The person, with the motion of every split."""
     train_frame_indices: Int[Tensor, " train_frames"]
     """Frames of the motion that train."""
+    published_scaling: bool = False
+    """Whether camera matrices are scaled as in Neural Body's code, without the half pixel that scaling moves the first
+    pixel's centre by. Its published weights are aligned to that."""
 
     def __len__(self) -> int:
         return len(self.image_filenames)
@@ -64,13 +68,12 @@ class SubjectFrames:
 
     @cached_property
     def scaled_intrinsics(self) -> Float[Tensor, "images 3 3"]:
-        """Camera matrices of the images as used.
-
-        The original multiplies the first two rows by the scale, without the half pixel by which a centre at an integer
-        coordinate moves, and its published weights are aligned to that; so are these matrices.
-        """
+        """Camera matrices of the images as used; an integer coordinate stays a pixel's centre."""
         scale = self.intrinsics.new_tensor([self.image_scale, self.image_scale, 1.0])
-        return self.intrinsics * scale[:, None]
+        scaled = self.intrinsics * scale[:, None]
+        if not self.published_scaling:
+            scaled[:, :2, 2] += (self.image_scale - 1) / 2
+        return scaled
 
     @cached_property
     def world_boxes(self) -> Float[Tensor, "images 2 3"]:
@@ -125,12 +128,20 @@ class SubjectFrames:
             metadata={"frame_index": self.frame_indices[:, None]},
         )
 
+    @property
+    def pixels_per_metre(self) -> float:
+        """Mean size of a metre on the person in the images as used."""
+        centres = self.world_boxes.mean(1)
+        depths = torch.einsum("ic,ic->i", self.world_to_cameras[:, 2, :3], centres.to(self.world_to_cameras))
+        depths = depths + self.world_to_cameras[:, 2, 3]
+        return float((self.scaled_intrinsics[:, 0, 0] / depths).mean())
+
     def to_dataparser_outputs(self) -> DataparserOutputs:
         """The split as nerfstudio takes it.
 
         Returns:
-            Outputs whose metadata holds the model's `subject` and `train_frame_indices`, and under `frames` this split
-            for SubjectDataset, which keeps that entry from the model.
+            Outputs whose metadata holds the model's `subject`, `train_frame_indices` and `pixels_per_metre`, and under
+            `frames` this split for SubjectDataset, which keeps that entry from the model.
         """
         boxes = self.world_boxes
         return DataparserOutputs(
@@ -140,6 +151,7 @@ class SubjectFrames:
             metadata={
                 "subject": self.subject,
                 "train_frame_indices": self.train_frame_indices,
+                "pixels_per_metre": self.pixels_per_metre,
                 "frames": self,
             },
         )

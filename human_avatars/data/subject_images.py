@@ -48,7 +48,8 @@ def read_subject_image(image: Path, masks: Sequence[Path], geometry: ImageGeomet
 
     The order matters: the border band is found on the full-size mask, image (linear) and mask (nearest) are
     undistorted, both are scaled (area and nearest), and what is outside becomes black. One step differs on purpose: the
-    original undistorts the mask linearly, which makes labels that mean nothing.
+    original undistorts the mask linearly, which makes labels that mean nothing. Without a border band the mask decides
+    everywhere, and the image is `read_cutout`'s.
 
     Args:
         image: The photograph.
@@ -63,6 +64,9 @@ def read_subject_image(image: Path, masks: Sequence[Path], geometry: ImageGeomet
     """
     import cv2
 
+    if geometry.mask_border == 0:
+        rgba = read_cutout(image, masks, geometry)
+        return SubjectImage(rgba=rgba, border=np.zeros(geometry.size, dtype=bool))
     photograph = _read_photograph(image, geometry.full_size)
     labels = border_labels(_read_masks(masks, geometry.full_size), geometry.mask_border)
     height, width = geometry.size
@@ -81,6 +85,35 @@ def read_subject_image(image: Path, masks: Sequence[Path], geometry: ImageGeomet
     return SubjectImage(
         rgba=np.concatenate([colours * inside[..., None], alpha[..., None]], axis=-1), border=labels == BORDER
     )
+
+
+def read_cutout(image: Path, masks: Sequence[Path], geometry: ImageGeometry) -> UInt8[np.ndarray, "height width 4"]:
+    """Read one image with the person cut out by the mask, which decides everywhere.
+
+    Undistortion and scaling mix pixels. Here they mix what the mask shows alone, so a pixel of the edge has the
+    person's colour, and as alpha the part of it that the person covers.
+
+    Args:
+        image: The photograph.
+        masks: Label maps whose union is the person.
+        geometry: Sizes and calibration; its border band plays no part.
+
+    Returns:
+        RGBA, black where the person is not.
+
+    Raises:
+        ValueError: A file is missing or broken, a size disagrees, or the mask is empty.
+    """
+    import cv2
+
+    mask = _read_masks(masks, geometry.full_size).astype(np.float32)[..., None]
+    covered = np.concatenate([_read_photograph(image, geometry.full_size) * mask, 255 * mask], axis=-1)
+    if geometry.distortion.any():
+        covered = cv2.remap(covered, *_undistortion_map(geometry), cv2.INTER_LINEAR)
+    if geometry.size != geometry.full_size:
+        covered = cv2.resize(covered, geometry.size[::-1], interpolation=cv2.INTER_AREA)
+    covered[..., :3] *= 255 / np.maximum(covered[..., 3:], 1)
+    return np.clip(np.rint(covered), 0, 255).astype(np.uint8)
 
 
 def border_labels(mask: Bool[np.ndarray, "height width"], kernel_size: int) -> UInt8[np.ndarray, "height width"]:
@@ -127,14 +160,22 @@ def _undistort(
     """What cv2.undistort does, with one map for both: colours linear, labels nearest."""
     import cv2
 
-    height, width = geometry.full_size
-    columns, rows = cv2.initUndistortRectifyMap(
-        geometry.intrinsics, geometry.distortion, np.eye(3), geometry.intrinsics, (width, height), cv2.CV_32FC1
-    )
+    columns, rows = _undistortion_map(geometry)
     return (
         cv2.remap(colours, columns, rows, cv2.INTER_LINEAR),
         cv2.remap(labels, columns, rows, cv2.INTER_NEAREST),
     )
+
+
+def _undistortion_map(geometry: ImageGeometry) -> tuple[np.ndarray, np.ndarray]:
+    """Columns and rows of the image on disk that the undistorted pixels show."""
+    import cv2
+
+    height, width = geometry.full_size
+    columns, rows = cv2.initUndistortRectifyMap(
+        geometry.intrinsics, geometry.distortion, np.eye(3), geometry.intrinsics, (width, height), cv2.CV_32FC1
+    )
+    return columns, rows
 
 
 def _read_photograph(path: Path, size: tuple[int, int]) -> UInt8[np.ndarray, "height width 3"]:

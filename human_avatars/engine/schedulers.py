@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from nerfstudio.engine.schedulers import ExponentialDecaySchedulerConfig, Scheduler, SchedulerConfig
 from torch.optim import Optimizer
@@ -19,13 +19,14 @@ class FloatLambdaLR(LambdaLR):
 
     Args:
         optimizer: The optimizer whose rate is set.
-        rate_factor: Factor on the initial rate after a number of steps.
+        rate_factor: Factor on the initial rate after a number of steps. Where it is an object and not a function,
+            PyTorch saves its fields with the schedule, and a resumed run takes them up.
     """
 
     def __init__(self, optimizer: Optimizer, rate_factor: Callable[[int], float]) -> None:
         for group in optimizer.param_groups:
             group["lr"] = float(group["lr"])
-        super().__init__(optimizer, lr_lambda=lambda step: float(rate_factor(step)))
+        super().__init__(optimizer, lr_lambda=rate_factor)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up a saved state, NumPy scalars of an older one turned into floats.
@@ -41,10 +42,57 @@ class FloatLambdaLR(LambdaLR):
 
 
 @dataclass
+class ExponentialDecay:
+    """The stock schedule's factor on the initial rate: warm-up, then a straight line between the logarithms."""
+
+    lr_init: float
+    """Rate after the warm-up."""
+    lr_final: float
+    """Rate at the end."""
+    lr_pre_warmup: float
+    """Rate of the first step."""
+    warmup_steps: int
+    """Steps until the initial rate."""
+    max_steps: int
+    """Steps until the final rate, which holds from then on."""
+    ramp: Literal["linear", "cosine"]
+    """Form of the warm-up."""
+
+    def __call__(self, step: int) -> float:
+        """The factor at one step.
+
+        Args:
+            step: Training steps taken.
+
+        Returns:
+            The learning rate over the initial one.
+        """
+        if step < self.warmup_steps:
+            ramp = self._ramp(step / self.warmup_steps)
+            return (self.lr_pre_warmup + (self.lr_init - self.lr_pre_warmup) * ramp) / self.lr_init
+        decay_steps = self.max_steps - self.warmup_steps
+        progress = min((step - self.warmup_steps) / decay_steps, 1.0) if decay_steps > 0 else 1.0
+        return math.exp(progress * (math.log(self.lr_final) - math.log(self.lr_init)))
+
+    def _ramp(self, progress: float) -> float:
+        if self.ramp == "cosine":
+            return math.sin(0.5 * math.pi * progress)
+        if self.ramp == "linear":
+            return progress
+        assert_never(self.ramp)
+
+
+@dataclass
 class FloatExponentialDecaySchedulerConfig(ExponentialDecaySchedulerConfig):
-    """nerfstudio's warm-up and exponential decay, with a state that loads anywhere."""
+    """nerfstudio's warm-up and exponential decay, with a state that loads anywhere.
+
+    A run resumed with `--load-dir` goes on with the schedule it began with, to its end and then at the final rate,
+    however many steps it adds: its rate never jumps up. `--load-scheduler False` begins the schedule anew.
+    """
 
     _target: type = field(default_factory=lambda: FloatExponentialDecayScheduler)
+    max_steps: int | None = 100000  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Steps until the final rate; None for the whole training, `--max-num-iterations` (needs AvatarTrainerConfig)."""
 
 
 class FloatExponentialDecayScheduler(Scheduler):
@@ -61,34 +109,37 @@ class FloatExponentialDecayScheduler(Scheduler):
 
         Returns:
             The scheduler, to be stepped once per training step.
-        """
-        return FloatLambdaLR(optimizer, lambda step: self.rate(step, lr_init) / lr_init)
 
-    def rate(self, step: int, lr_init: float) -> float:
-        """The learning rate at one step.
-
-        Args:
-            step: Training steps taken.
-            lr_init: Rate after the warm-up.
-
-        Returns:
-            The rate.
+        Raises:
+            ValueError: The length of the training was asked for, and nobody filled it in.
         """
         config = self.config
-        if step < config.warmup_steps:
-            return config.lr_pre_warmup + (lr_init - config.lr_pre_warmup) * self._ramp(step / config.warmup_steps)
-        lr_final = lr_init if config.lr_final is None else config.lr_final
-        decay_steps = config.max_steps - config.warmup_steps
-        progress = min((step - config.warmup_steps) / decay_steps, 1.0) if decay_steps > 0 else 1.0
-        # A straight line between the logarithms.
-        return math.exp(math.log(lr_init) * (1 - progress) + math.log(lr_final) * progress)
+        decay = ExponentialDecay(
+            lr_init=float(lr_init),
+            lr_final=float(lr_init if config.lr_final is None else config.lr_final),
+            lr_pre_warmup=float(config.lr_pre_warmup),
+            warmup_steps=config.warmup_steps,
+            max_steps=known_length(config.max_steps),
+            ramp=config.ramp,
+        )
+        return FloatLambdaLR(optimizer, decay)
 
-    def _ramp(self, progress: float) -> float:
-        if self.config.ramp == "cosine":
-            return math.sin(0.5 * math.pi * progress)
-        if self.config.ramp == "linear":
-            return progress
-        assert_never(self.config.ramp)
+
+def known_length(max_steps: int | None) -> int:
+    """The length of a schedule.
+
+    Args:
+        max_steps: Steps; None for the whole training.
+
+    Raises:
+        ValueError: The length of the training was asked for, and nobody filled it in.
+    """
+    if max_steps is None:
+        raise ValueError(
+            "max_steps is None, the whole training, but the method's configuration is no AvatarTrainerConfig, which "
+            "knows its length: expected a number of steps. Give one with --optimizers.<group>.scheduler.max-steps."
+        )
+    return max_steps
 
 
 @dataclass

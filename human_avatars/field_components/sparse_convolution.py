@@ -17,8 +17,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from typing_extensions import assert_never
 
-from human_avatars.field_components.one_thread import SMALL_PRODUCTS_ON_ONE_THREAD
+from human_avatars.field_components.frame_batch_norm import BatchNormEval, FrameBatchNorm
 from human_avatars.field_components.sparse_voxels import CENTRE, KERNEL_VOLUME, KernelMap, SparseVoxels
+from human_avatars.one_thread import SMALL_PRODUCTS_ON_ONE_THREAD
 
 BATCH_NORM_EPS = 1e-3
 BATCH_NORM_MOMENTUM = 0.01
@@ -27,8 +28,6 @@ LEVELS: tuple[tuple[int, int], ...] = ((16, 2), (32, 2), (64, 3), (128, 3), (128
 
 Kernel = Literal["pairs", "table"]
 """How a sparse convolution is computed; see the head of this file."""
-BatchNormEval = Literal["frame", "running"]
-"""Statistics of batch norm in evaluation: of the frame at hand, as the original renders, or the running averages."""
 
 
 def sparse_convolution(
@@ -154,27 +153,13 @@ def _gather_table(rows: Tensor, table: Tensor) -> Tensor:
     return padded[table].flatten(1)
 
 
-class FrameBatchNorm(nn.BatchNorm1d):
-    """Batch norm over the voxels of one frame, which may keep using that frame's statistics in evaluation."""
-
-    def __init__(self, channels: int, bn_eval: BatchNormEval) -> None:
-        super().__init__(channels, eps=BATCH_NORM_EPS, momentum=BATCH_NORM_MOMENTUM)
-        self.bn_eval = bn_eval
-
-    def forward(self, input: Float[Tensor, "voxels channels"]) -> Float[Tensor, "voxels channels"]:
-        """Normalise; only training moves the running averages."""
-        if self.training or self.bn_eval == "running":
-            return super().forward(input)
-        return F.batch_norm(input, None, None, self.weight, self.bias, training=True, eps=self.eps)
-
-
 class SparseConvLayer(nn.Module):
     """Sparse convolution without bias, batch norm, ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int, bn_eval: BatchNormEval) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(KERNEL_VOLUME, in_channels, out_channels))
-        self.norm = FrameBatchNorm(out_channels, bn_eval)
+        self.norm = FrameBatchNorm(out_channels, bn_eval, BATCH_NORM_EPS, BATCH_NORM_MOMENTUM)
         bound = 1 / math.sqrt(KERNEL_VOLUME * in_channels)
         nn.init.uniform_(self.weight, -bound, bound)
 

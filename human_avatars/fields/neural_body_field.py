@@ -7,10 +7,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from human_avatars.field_components.frame_batch_norm import BatchNormEval
 from human_avatars.field_components.frequency_encoding import frequency_encoding
-from human_avatars.field_components.sparse_convolution import LEVELS, BatchNormEval, Kernel, SparseConvNet
+from human_avatars.field_components.sparse_convolution import LEVELS, Kernel, SparseConvNet
 from human_avatars.field_components.sparse_sampling import find_corners, sum_corners, touches
 from human_avatars.field_components.sparse_voxels import SparseVoxels, VoxelGrid, VoxelLevel
+from human_avatars.field_components.surface_motion import follow_surface
 
 # Sec. 3.3 and Table 7 of the paper.
 POSITION_FREQUENCIES = 10
@@ -31,6 +33,8 @@ class CodeVolumes:
     """Filled voxels at 1/2, 1/4, 1/8 and 1/16 of the resolution."""
     features: tuple[Float[Tensor, "_ _"], ...]
     """Diffused codes of those voxels."""
+    moving_vertices: Float[Tensor, "vertices 3"] | None
+    """World vertices of a body whose pose learns, in metres; None where it does not."""
 
     def unit_points(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
         """World points as fractions of the grid's edges."""
@@ -95,7 +99,14 @@ class NeuralBodyField(nn.Module):
             grid = VoxelGrid.around(model_vertices, self.box_padding, self.voxel_size)
             voxels = SparseVoxels.from_coordinates(grid.coordinates(model_vertices), grid.shape)
         features = self.diffusion(voxels.sum_codes(self.codes.weight), voxels, self.kernel)
-        return CodeVolumes(root_transform=root_transform, grid=grid, levels=voxels.levels[1:], features=features)
+        return CodeVolumes(
+            # The vertices tell of the root's motion too.
+            root_transform=root_transform.detach(),
+            grid=grid,
+            levels=voxels.levels[1:],
+            features=features,
+            moving_vertices=vertices if vertices.requires_grad else None,
+        )
 
     def occupied(self, volumes: CodeVolumes, points: Float[Tensor, "points 3"], level: int) -> Bool[Tensor, "points"]:
         """Whether a point reads any diffused code at a level.
@@ -130,7 +141,8 @@ class NeuralBodyField(nn.Module):
         Returns:
             Density before its activation, and colour in [0, 1].
         """
-        unit_points = volumes.unit_points(points)
+        vertices = volumes.moving_vertices
+        unit_points = volumes.unit_points(points if vertices is None else follow_surface(points, vertices))
         rows, weights = zip(*(find_corners(level, unit_points) for level in volumes.levels), strict=True)
         with torch.no_grad():
             reached = torch.stack([touches(r, level) for r, level in zip(rows, volumes.levels, strict=True)]).any(dim=0)

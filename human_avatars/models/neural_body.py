@@ -16,7 +16,8 @@ from torch.nn import Parameter
 from torch.nn.functional import mse_loss, relu, softplus
 from typing_extensions import assert_never
 
-from human_avatars.field_components.sparse_convolution import BatchNormEval
+from human_avatars.body_models.body_pose_optimizer import BodyPoseOptimizerConfig
+from human_avatars.field_components.frame_batch_norm import BatchNormEval
 from human_avatars.fields.neural_body_field import CodeVolumes, NeuralBodyField
 from human_avatars.model_components.body_collider import collide_with_bodies, rays_that_hit
 from human_avatars.model_components.volume_rendering import compositing_weights, expected_depth, sample_distances
@@ -28,7 +29,11 @@ SOFTPLUS_SHIFT = -1.0
 
 @dataclass
 class NeuralBodyModelConfig(AvatarModelConfig):
-    """The published setting of Neural Body, unless a field says otherwise."""
+    """The published setting of Neural Body, unless a field says otherwise.
+
+    Codes follow refined poses. Voxels have no gradient, so poses learn from what a sample would see if its nearest
+    vertex moved: the root's place exactly, rotations nearly.
+    """
 
     _target: type = field(default_factory=lambda: NeuralBodyModel)
     voxel_size: float = 0.005
@@ -55,6 +60,11 @@ class NeuralBodyModelConfig(AvatarModelConfig):
     """Batch norm outside training: statistics of the frame, as the published evaluation, or the running ones."""
     eval_num_rays_per_chunk: int = 2048
     """Rays rendered at a time."""
+    body_pose_optimizer: BodyPoseOptimizerConfig = field(
+        default_factory=lambda: BodyPoseOptimizerConfig(start_step=500)
+    )
+    """Corrections of the captured poses, learned along with the avatar; not before the fog that a fresh field is has
+    become a body, which would mislead them."""
 
 
 class NeuralBodyModel(AvatarModel):
@@ -80,9 +90,9 @@ class NeuralBodyModel(AvatarModel):
         """All weights, under nerfstudio's name for what a field learns.
 
         Returns:
-            The one parameter group.
+            Their group, and that of the pose corrections where they are on.
         """
-        return {"fields": list(self.field.parameters())}
+        return {"fields": list(self.field.parameters()), **super().get_param_groups()}
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
         """Render flat rays.
@@ -93,8 +103,9 @@ class NeuralBodyModel(AvatarModel):
         Returns:
             `rgb` (rays 3), `accumulation` (rays 1) and `depth` (rays 1), the depth in metres.
         """
-        frames = self.posed_bodies(ray_bundle.times, len(ray_bundle))
-        return self._render(ray_bundle, frames, self._diffuse(frames))
+        rays = _in_floats(ray_bundle)
+        frames = self.posed_bodies(rays.times, len(rays))
+        return self._render(rays, frames, self._diffuse(frames))
 
     @torch.no_grad()
     def get_outputs_for_camera_ray_bundle(self, camera_ray_bundle: RayBundle) -> dict[str, Tensor]:
@@ -107,7 +118,7 @@ class NeuralBodyModel(AvatarModel):
             Outputs as images (height width channels).
         """
         height, width = camera_ray_bundle.origins.shape[:2]
-        rays = camera_ray_bundle.flatten().to(self.device)
+        rays = _in_floats(camera_ray_bundle.flatten().to(self.device))
         frames = self.posed_bodies(rays.times, len(rays))
         volumes = self._diffuse(frames)
         chunks = defaultdict(list)
@@ -120,21 +131,22 @@ class NeuralBodyModel(AvatarModel):
         return {name: torch.cat(parts).view(height, width, -1).to(device) for name, parts in chunks.items()}
 
     def get_metrics_dict(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """PSNR over the batch's rays.
+        """PSNR over the batch's rays, and the size of the pose corrections.
 
         Args:
             outputs: Rendered rays.
             batch: `image`, the true colours.
 
         Returns:
-            The metric by name.
+            The metrics by name.
         """
-        return {"psnr": -10 * torch.log10(self._image_loss(outputs, batch).detach())}
+        psnr = -10 * torch.log10(self._image_loss(outputs, batch).detach())
+        return {"psnr": psnr, **super().get_metrics_dict(outputs, batch)}
 
     def get_loss_dict(
         self, outputs: dict[str, Tensor], batch: dict[str, Tensor], metrics_dict: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """Mean squared colour error (Sec. 3.5).
+        """Mean squared colour error (Sec. 3.5), and the pull on pose corrections.
 
         Args:
             outputs: Rendered rays.
@@ -142,9 +154,9 @@ class NeuralBodyModel(AvatarModel):
             metrics_dict: Unused.
 
         Returns:
-            The loss by name.
+            The losses by name.
         """
-        return {"rgb_loss": self._image_loss(outputs, batch)}
+        return {"rgb_loss": self._image_loss(outputs, batch), **super().get_loss_dict(outputs, batch)}
 
     def _image_loss(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> Tensor:
         predicted, target = self.renderer_rgb.blend_background_for_loss_computation(
@@ -223,3 +235,9 @@ class NeuralBodyModel(AvatarModel):
         if self.config.empty_space_level is None:
             return None
         return torch.nonzero(self.field.occupied(volume, points, self.config.empty_space_level))[:, 0]
+
+
+def _in_floats(rays: RayBundle) -> RayBundle:
+    """The rays of a camera path that was written by hand may hold whole numbers as integers."""
+    times = None if rays.times is None else rays.times.float()
+    return replace(rays, origins=rays.origins.float(), directions=rays.directions.float(), times=times)

@@ -1,4 +1,4 @@
-"""nerfstudio's pipeline with results per image and per split (views that were not trained on, poses never seen)."""
+"""nerfstudio's pipeline with results per image and per split, and with weights that stay finite."""
 
 import json
 import math
@@ -12,12 +12,21 @@ import torch
 import torchvision.utils
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.datasets.base_dataset import InputDataset
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes
+from nerfstudio.engine.trainer import Trainer
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
 from nerfstudio.utils import profiler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from human_avatars.data.subject_dataset import SubjectDataset
 from human_avatars.files.safe_writes import atomic_path
+from human_avatars.pipelines.finite_training import (
+    images_of_batch,
+    not_finite_parameters,
+    not_finite_terms,
+    refused_checkpoint,
+    stopped_by_loss,
+)
 
 TIMINGS = ("num_rays_per_sec", "fps")
 """What nerfstudio reports of an image besides its quality."""
@@ -27,7 +36,7 @@ PER_IMAGE_FILE = "per_image.json"
 
 @dataclass
 class AvatarPipelineConfig(VanillaPipelineConfig):
-    """A data manager, a model, and an evaluation that says more than a mean."""
+    """A data manager, a model, an evaluation that says more than a mean, and a watch over the losses."""
 
     _target: type = field(default_factory=lambda: AvatarPipeline)
 
@@ -35,10 +44,69 @@ class AvatarPipelineConfig(VanillaPipelineConfig):
 class AvatarPipeline(VanillaPipeline):
     """VanillaPipeline whose evaluation also averages per split and lists every image.
 
-    It runs on any dataset; splits, cameras and frames are known of this package's own.
+    It runs on any dataset; splits, cameras and frames are known of this package's own. A loss that is not finite stops
+    the training before it reaches the weights, and weights that are not finite reach no checkpoint.
     """
 
     config: AvatarPipelineConfig
+    _trainer: Trainer | None = None
+
+    @profiler.time_function
+    def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+        """Draw a batch and compute its losses.
+
+        Args:
+            step: The training step.
+
+        Returns:
+            The model's outputs, the losses and the metrics.
+
+        Raises:
+            ValueError: A loss is NaN or infinite; the message names it, the images and the last checkpoint.
+        """
+        rays, batch = self.datamanager.next_train(step)
+        outputs = self._model(rays)  # the wrapped model where several devices train
+        metrics = self.model.get_metrics_dict(outputs, batch)
+        losses = self.model.get_loss_dict(outputs, batch, metrics)
+        terms = not_finite_terms(losses)
+        if terms:
+            dataset = self.datamanager.train_dataset
+            assert dataset is not None
+            images = [image_facts(dataset, index) for index in images_of_batch(batch)]
+            raise stopped_by_loss(terms, step, images, self.model, self._trainer)
+        return outputs, losses, metrics
+
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """The data manager's and the model's callbacks; the trainer is remembered for messages.
+
+        Args:
+            training_callback_attributes: The trainer and its parts.
+
+        Returns:
+            The callbacks.
+        """
+        self._trainer = training_callback_attributes.trainer
+        return super().get_training_callbacks(training_callback_attributes)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The weights to be saved. nerfstudio saves between an optimizer's step and the next loss, hence the check.
+
+        Args:
+            *args: PyTorch's own.
+            **kwargs: PyTorch's own.
+
+        Returns:
+            Tensors by name.
+
+        Raises:
+            ValueError: Some weights are NaN or infinite.
+        """
+        broken = not_finite_parameters(self)
+        if broken:
+            raise refused_checkpoint(broken, self._trainer)
+        return super().state_dict(*args, **kwargs)
 
     @profiler.time_function
     def get_average_image_metrics(

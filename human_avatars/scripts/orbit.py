@@ -12,6 +12,7 @@ from human_avatars.body_models.motion import Subject
 from human_avatars.files.safe_writes import check_free
 from human_avatars.files.video_writer import write_video
 from human_avatars.models.base_avatar_model import AvatarModel
+from human_avatars.scripts.trained_avatar import load_avatar
 from human_avatars.viewer.body_controls import first_view_of
 
 FIELD_OF_VIEW = 40.0
@@ -40,16 +41,8 @@ def main(
         turns: Turns of the camera around the person.
         overwrite: Replace an existing file.
     """
-    from nerfstudio.utils.eval_utils import eval_setup
-
     check_free(output_path, overwrite)
-    if not load_config.is_file():
-        raise ValueError(f"{load_config} does not exist: give the config.yml that training printed.")
-    _, pipeline, _, _ = eval_setup(load_config, test_mode="inference")
-    model = pipeline.model
-    if not isinstance(model, AvatarModel):
-        raise ValueError(f"{load_config} is a run of {type(model).__name__}, not of an avatar method.")
-    render_orbit(model, output_path, num_frames, frames_per_second, size, turns)
+    render_orbit(load_avatar(load_config), output_path, num_frames, frames_per_second, size, turns)
     print(f"Wrote {output_path}")
 
 

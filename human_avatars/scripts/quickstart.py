@@ -2,21 +2,37 @@
 
 import copy
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-DEMO_FRAMES = 15
-"""Ten frames train, the last third is another motion."""
-DEMO_SIZE = 256
+from human_avatars.data.dataparsers.gaussian_avatar import GaussianAvatarDataParserConfig
+from human_avatars.data.dataparsers.zju_mocap import ZjuMocapDataParserConfig
+
+DEMO_FRAMES = 30
+"""Twenty frames train, the last third is another motion."""
+DEMO_SIZE = 512
+DEMO_IMAGE_SCALE = 0.5
+"""Film has hard edges; at half size every pixel is the mean of four, as a photograph's is."""
 EVAL_FRAME_INTERVAL = 5
 """The published every 30th frame would leave the short demo with one."""
-ORBIT_FRAMES = 45
+ORBIT_FRAMES, ORBIT_SIZE = 45, 512
+SPLIT_TITLES = {
+    "novel_view": "novel view",
+    "in_between": "in between",
+    "novel_pose": "novel pose",
+    "train": "trained on",
+}
+"""Columns of the results, of which a capture has some."""
 REPORTED_METRICS = ("psnr", "psnr_box", "ssim", "ssim_box", "lpips_alex")
 
 
@@ -24,10 +40,10 @@ REPORTED_METRICS = ("psnr", "psnr_box", "ssim", "ssim_box", "lpips_alex")
 class QuickstartConfig:
     """What to train, on what, and where the results go."""
 
-    method: str = "neural-body-cpu"
+    method: str = "avatar-splat"
     """A method of this package, as ns-train names it."""
     data: Path | None = None
-    """A capture in ZJU-MoCap's layout; the demo is filmed where none is given."""
+    """A capture in ZJU-MoCap's or GaussianAvatar's layout; the demo is filmed where none is given."""
     output_dir: Path = Path("outputs/quickstart")
     """Where the demo, the run, its metrics and its video go."""
     iterations: int | None = None
@@ -43,24 +59,39 @@ def main(config: QuickstartConfig) -> None:
     console = Console()
     device = "GPU " + torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU (no GPU found)"
     console.print(f"[bold]human-avatars quickstart[/bold] on the {device}")
-    trainer_config = method_config(config.method)
-    data = config.data if config.data is not None else _film_demo(config.output_dir / "data" / "demo", console)
-    if not data.exists():
-        raise ValueError(f"{data.absolute()} does not exist: give the folder of a capture, or no --data for the demo.")
-    run_config = train(trainer_config, data, config.output_dir, config.iterations, demo=config.data is None)
-    metrics_path = run_config.parent / "metrics.json"
-    results = evaluate(run_config, metrics_path)
-    video_path = run_config.parent / "orbit.mp4"
-    _render(run_config, video_path)
+    trainer_config, seconds = method_config(config.method), dict[str, float]()
+    if config.data is None:
+        with _timed(seconds, "filming"):
+            data = _film_demo(config.output_dir / "data" / f"demo_{DEMO_SIZE}", console)
+    else:
+        data = config.data
+    trainer_config.pipeline.datamanager.dataparser = data_parser_for(
+        data, trainer_config.pipeline.datamanager.dataparser
+    )
+    if config.data is None:
+        trainer_config.pipeline.datamanager.dataparser.image_scale = DEMO_IMAGE_SCALE
+        trainer_config.pipeline.datamanager.dataparser.eval_frame_interval = EVAL_FRAME_INTERVAL
+    with _timed(seconds, "training"):
+        run_config = train(trainer_config, data, config.output_dir, config.iterations)
+    metrics_path, video_path = run_config.parent / "metrics.json", run_config.parent / "orbit.mp4"
+    with _timed(seconds, "measuring"):
+        results = evaluate(run_config, metrics_path)
+    with _timed(seconds, "the video"):
+        _render(run_config, video_path)
     console.print(_results_table(results))
-    console.print(f"capture   {data.absolute()}", highlight=False, soft_wrap=True)
-    console.print(f"run       {run_config}", highlight=False, soft_wrap=True)
-    console.print(f"metrics   {metrics_path}", highlight=False, soft_wrap=True)
-    console.print(f"video     {video_path}", highlight=False, soft_wrap=True)
-    console.print(f"\nLook at it in the browser:\n  ns-viewer --load-config {run_config}", soft_wrap=True)
+    durations = ", ".join(f"{name} {duration:.0f} s" for name, duration in seconds.items())
+    for line in (
+        f"took      {durations}",
+        f"capture   {data.absolute()}",
+        f"run       {run_config}",
+        f"metrics   {metrics_path}",
+        f"video     {video_path}",
+        f"\nLook at it in the browser:\n  ns-viewer --load-config {run_config}",
+    ):
+        console.print(line, highlight=False, soft_wrap=True)
 
 
-def train(trainer_config: Any, data: Path, output_dir: Path, iterations: int | None, demo: bool = False) -> Path:
+def train(trainer_config: Any, data: Path, output_dir: Path, iterations: int | None) -> Path:
     """Train through nerfstudio's own trainer, with a progress bar in place of its log table.
 
     Args:
@@ -68,7 +99,6 @@ def train(trainer_config: Any, data: Path, output_dir: Path, iterations: int | N
         data: The capture's folder.
         output_dir: Where runs go.
         iterations: Training steps, None for the method's own.
-        demo: Whether the capture is the short demo.
 
     Returns:
         The run's config.yml.
@@ -82,9 +112,7 @@ def train(trainer_config: Any, data: Path, output_dir: Path, iterations: int | N
     trainer_config.vis = "tensorboard"
     trainer_config.logging.local_writer.enable = False
     if iterations is not None:
-        _shorten(trainer_config, iterations)
-    if demo:
-        trainer_config.pipeline.datamanager.dataparser.eval_frame_interval = EVAL_FRAME_INTERVAL
+        trainer_config.max_num_iterations = iterations
     trainer_config.set_timestamp()
     trainer_config.save_config()
     _set_random_seed(trainer_config.machine.seed)
@@ -145,6 +173,41 @@ def method_config(method: str) -> Any:
     return copy.deepcopy(all_methods[method])
 
 
+def data_parser_for(data: Path, of_method: DataParserConfig) -> DataParserConfig:
+    """The configuration of the data parser that reads a capture, known by the capture's files.
+
+    Args:
+        data: The capture's folder.
+        of_method: The method's own, which is kept where it reads this layout: it may carry options that belong to the
+            method.
+
+    Returns:
+        The method's configuration, or the defaults of the layout's data parser.
+
+    Raises:
+        ValueError: The folder is absent, or of no layout that is known.
+    """
+    if (data / "annots.npy").is_file():
+        layout = ZjuMocapDataParserConfig()
+    elif (data / "train").is_dir():
+        layout = GaussianAvatarDataParserConfig()
+    elif not data.is_dir():
+        raise ValueError(f"{data.absolute()} is no folder: give the folder of a capture, or no --data for the demo.")
+    else:
+        raise ValueError(
+            f"{data.absolute()} has neither annots.npy, as ZJU-MoCap's layout has, nor a folder train, as "
+            "GaussianAvatar's has: give the folder of one capture, or no --data for the demo."
+        )
+    return of_method if type(of_method) is type(layout) else layout
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - start
+
+
 def _film_demo(folder: Path, console: Console) -> Path:
     from human_avatars.capture.writers import CaptureConfig, write_zju_mocap
 
@@ -155,25 +218,17 @@ def _film_demo(folder: Path, console: Console) -> Path:
     return folder
 
 
-def _shorten(trainer_config: Any, iterations: int) -> None:
-    """Train for fewer steps, with learning rates that still decay over the whole of them."""
-    for optimizer in trainer_config.optimizers.values():
-        scheduler = optimizer["scheduler"]
-        if getattr(scheduler, "max_steps", None) == trainer_config.max_num_iterations:
-            scheduler.max_steps = iterations
-    trainer_config.max_num_iterations = iterations
-
-
 def _render(run_config: Path, video_path: Path) -> None:
     from human_avatars.scripts import orbit
 
-    orbit.main(run_config, video_path, num_frames=ORBIT_FRAMES, size=DEMO_SIZE)
+    orbit.main(run_config, video_path, num_frames=ORBIT_FRAMES, size=ORBIT_SIZE)
 
 
 def _results_table(results: dict[str, Any]) -> Table:
-    table = Table("", "novel view", "novel pose", title="Held-out images")
+    splits = [split for split in SPLIT_TITLES if f"{split}/num_images" in results]
+    table = Table("", *(SPLIT_TITLES[split] for split in splits), title="Results")
     for name in REPORTED_METRICS:
-        values = [results.get(f"{split}/{name}") for split in ("novel_view", "novel_pose")]
+        values = [results.get(f"{split}/{name}") for split in splits]
         if any(value is not None for value in values):
             table.add_row(name, *("-" if value is None else f"{value:.3f}" for value in values))
     return table

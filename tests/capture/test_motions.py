@@ -51,3 +51,9 @@ def test_the_last_frames_are_another_motion() -> None:
     assert poses.shape == (12, NUM_JOINTS, 3)
     np.testing.assert_array_equal(poses[:8], motion_poses("walk", np.arange(8) / 8, NUM_JOINTS))
     np.testing.assert_array_equal(poses[8:], motion_poses("squat", np.arange(4) / 4, NUM_JOINTS))
+
+
+def test_the_held_out_part_of_the_same_motion_is_its_rest() -> None:
+    # A second pass would show the poses, and the turned body, that training has seen.
+    poses = captured_poses("apose_spin", "apose_spin", 8, 4, NUM_JOINTS)
+    np.testing.assert_array_equal(poses, motion_poses("apose_spin", np.arange(12) / 12, NUM_JOINTS))

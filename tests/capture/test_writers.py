@@ -11,7 +11,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from human_avatars.body_models.base_body_model import BodyModel
-from human_avatars.capture import writers
+from human_avatars.capture import filming
 from human_avatars.capture.capture_config import CaptureConfig, NoiseConfig
 from human_avatars.capture.writers import write_zju_mocap
 from human_avatars.files.restricted_pickle import load_npy_object
@@ -190,7 +190,7 @@ def test_an_interrupted_capture_leaves_nothing(
     def shoot(stage: object, frame: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(writers, "shoot", shoot)
+    monkeypatch.setattr(filming, "shoot", shoot)
     with pytest.raises(KeyboardInterrupt):
         write_zju_mocap(tmp_path / "capture", tiny_options, workers=1)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The data parser's entry point: light, importable first, and known to nerfstudio."""
+"""The data parsers' entry points: light, importable first, and known to nerfstudio."""
 
 import re
 import subprocess
@@ -6,11 +6,13 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
 import tyro
 import yaml
 
-from human_avatars.configs.dataparser_configs import zju_mocap_data
+from human_avatars.configs.dataparser_configs import gaussian_avatar_data, zju_mocap_data
 from human_avatars.data import dataparsers
+from human_avatars.data.dataparsers.gaussian_avatar import GaussianAvatarDataParserConfig
 from human_avatars.data.dataparsers.zju_mocap import ZjuMocapDataParserConfig
 
 ENTRY_POINT = "human_avatars.configs.dataparser_configs"
@@ -24,6 +26,7 @@ def _python(code: str) -> str:
 
 def test_the_specification_holds_the_data_parsers_defaults() -> None:
     assert zju_mocap_data.config == ZjuMocapDataParserConfig()
+    assert gaussian_avatar_data.config == GaussianAvatarDataParserConfig()
 
 
 def test_the_datamanagers_can_be_imported_first() -> None:
@@ -36,20 +39,23 @@ def test_the_entry_point_comes_first_and_loads_no_datamanager_no_model_and_no_he
     assert not {"open3d", "smplx", "scipy", "skimage", "av"} & set(loaded)
 
 
-def test_nerfstudio_offers_the_data_parser() -> None:
-    definition = f"zju-mocap-data={ENTRY_POINT}:zju_mocap_data"
+@pytest.mark.parametrize("name", ["zju-mocap-data", "gaussian-avatar-data"])
+def test_nerfstudio_offers_the_data_parser(name: str) -> None:
+    definition = f"{name}={ENTRY_POINT}:{name.replace('-', '_')}"
     os_environment = f"import os; os.environ['NERFSTUDIO_DATAPARSER_CONFIGS'] = {definition!r}; "
-    code = (
-        "from nerfstudio.configs.dataparser_configs import all_dataparsers; print('zju-mocap-data' in all_dataparsers)"
-    )
+    code = f"from nerfstudio.configs.dataparser_configs import all_dataparsers; print('{name}' in all_dataparsers)"
     assert _python(os_environment + code).splitlines()[-1] == "True"
 
 
-def test_the_options_that_messages_name_exist() -> None:
+@pytest.mark.parametrize(
+    ("files", "config"),
+    [("zju_*.py", ZjuMocapDataParserConfig), ("gaussian_avatar*.py", GaussianAvatarDataParserConfig)],
+)
+def test_the_options_that_messages_name_exist(files: str, config: type) -> None:
     package = Path(dataparsers.__file__).parent
-    named = {option for file in package.glob("*.py") for option in re.findall(r"--[a-z][a-z-]+", file.read_text())}
-    offered = {f"--{item.name.replace('_', '-')}" for item in fields(ZjuMocapDataParserConfig)}
-    assert len(named) > 5
+    named = {option for file in package.glob(files) for option in re.findall(r"--[a-z][a-z-]+", file.read_text())}
+    offered = {f"--{item.name.replace('_', '-')}" for item in fields(config)}
+    assert len(named) > 3
     assert named <= offered
 
 
@@ -62,5 +68,14 @@ def test_options_reach_the_config_and_survive_config_yml() -> None:
         novel_pose_frames=(0, 0),
         body_model_path=Path("a.pkl"),
         box_padding=(0.0, 0.0, 0.1),
+    )
+    assert yaml.load(yaml.dump(config), Loader=yaml.Loader) == config
+
+
+def test_options_of_gaussian_avatars_layout_reach_the_config_and_survive_config_yml() -> None:
+    arguments = "--data x --poses refined --body-model-path a.pkl --image-scale 0.5"
+    config = tyro.cli(GaussianAvatarDataParserConfig, args=arguments.split())
+    assert config == GaussianAvatarDataParserConfig(
+        data=Path("x"), poses="refined", body_model_path=Path("a.pkl"), image_scale=0.5
     )
     assert yaml.load(yaml.dump(config), Loader=yaml.Loader) == config

@@ -4,12 +4,16 @@ from importlib.metadata import entry_points
 
 import pytest
 from nerfstudio.engine.trainer import TrainerConfig
+from nerfstudio.plugins.types import MethodSpecification
 
+from human_avatars.configs import method_configs
 from human_avatars.configs.method_configs import neural_body, neural_body_cpu
 from human_avatars.data.pixel_samplers import SubjectPixelSamplerConfig
 from human_avatars.data.subject_datamanagers import SubjectDataManagerConfig
 from human_avatars.engine.optimizers import ValueClippedAdamConfig
 from human_avatars.engine.schedulers import EpochDecaySchedulerConfig, FloatExponentialDecaySchedulerConfig
+from human_avatars.engine.trainer_config import AvatarTrainerConfig
+from human_avatars.models.base_avatar_model import AvatarModelConfig
 from human_avatars.models.neural_body import NeuralBodyModelConfig
 
 METHODS = (neural_body, neural_body_cpu)
@@ -29,6 +33,16 @@ def test_hosts_defaults_that_do_not_suit_are_set(config: TrainerConfig) -> None:
     assert not config.pipeline.model.enable_collider
     assert not config.viewer.default_composite_depth
     assert config.viewer.max_num_display_images <= 32
+
+
+EVERY_METHOD = [value.config for value in vars(method_configs).values() if isinstance(value, MethodSpecification)]
+
+
+@pytest.mark.parametrize("config", EVERY_METHOD, ids=lambda config: config.method_name)
+def test_every_method_can_refine_poses(config: TrainerConfig) -> None:
+    assert isinstance(config.pipeline.model, AvatarModelConfig)
+    # Turned on, there is one more parameter group, and nerfstudio stops at groups without an optimizer.
+    assert config.optimizers["body_pose_opt"]["optimizer"].lr > 0
 
 
 def test_neural_body_is_the_published_setting() -> None:
@@ -53,8 +67,9 @@ def test_neural_body_is_the_published_setting() -> None:
     assert isinstance(scheduler, EpochDecaySchedulerConfig)
 
 
-def test_the_cpu_presets_learning_rate_decays_over_its_own_length() -> None:
+def test_the_cpu_presets_learning_rate_decays_over_the_training_whatever_its_length() -> None:
     config = neural_body_cpu.config
     scheduler = config.optimizers["fields"]["scheduler"]
+    assert isinstance(config, AvatarTrainerConfig)
     assert isinstance(scheduler, FloatExponentialDecaySchedulerConfig)
-    assert scheduler.max_steps == config.max_num_iterations
+    assert scheduler.max_steps is None

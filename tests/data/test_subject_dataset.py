@@ -69,7 +69,7 @@ def test_nothing_is_read_before_it_is_asked_for_and_nothing_twice(
 
 def test_the_model_shares_the_subject_and_does_not_see_the_files(outputs: DataparserOutputs) -> None:
     dataset = SubjectDataset(outputs)
-    assert set(dataset.metadata) == {"subject", "train_frame_indices"}
+    assert set(dataset.metadata) == {"subject", "train_frame_indices", "pixels_per_metre"}
     assert dataset.metadata["subject"] is outputs.metadata["subject"]
     assert dataset.image_filenames == outputs.image_filenames
     assert dataset.split_labels == ("train",) * 4

@@ -22,16 +22,17 @@ def frames(write_zju: WriteZju) -> SubjectFrames:
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5])
-def test_a_points_pixel_shoots_the_ray_that_hits_it(frames: SubjectFrames, scale: float) -> None:
-    frames = replace(frames, image_scale=scale)
+@pytest.mark.parametrize("published", [False, True])
+def test_a_points_pixel_shoots_the_ray_that_hits_it(frames: SubjectFrames, scale: float, published: bool) -> None:
+    frames = replace(frames, image_scale=scale, published_scaling=published)
     point = np.array([0.13, -0.21, 1.27])
     for image in (0, 5, 10):
         extrinsics = frames.world_to_cameras[image].numpy()
         pixel, _ = cv2.projectPoints(
             point, extrinsics[:3, :3], extrinsics[:3, 3], frames.intrinsics[image].numpy(), np.zeros(5)
         )
-        # The original scales the camera matrix as it is. An integer coordinate is a centre there, +0.5 is here.
-        x, y = scale * pixel.ravel() + 0.5
+        # On disk an integer coordinate is a centre, here +0.5 is. The original scales the camera matrix as it is.
+        x, y = scale * pixel.ravel() + 0.5 if published else scale * (pixel.ravel() + 0.5)
         rays = frames.cameras().generate_rays(image, coords=torch.tensor([y, x]).float())
         along = (torch.from_numpy(point).float() - rays.origins) @ rays.directions
         torch.testing.assert_close(
@@ -54,7 +55,7 @@ def test_cameras_are_what_nerfstudios_tools_take(frames: SubjectFrames) -> None:
     assert cameras.distortion_params is None
     # 48 pixels by 0.3 is 14.4: the fraction is cut off, and the size does not come from the principal point.
     assert cameras.width.flatten().tolist() == cameras.height.flatten().tolist() == [14] * len(frames)
-    assert cameras.cx[0].item() == pytest.approx(0.3 * (24 - 1.5) + 0.5)
+    assert cameras.cx[0].item() == pytest.approx(0.3 * (24 - 1.5 + 0.5))
     metadata = cameras[3:5].metadata
     assert metadata is not None
     assert metadata["frame_index"].tolist() == frames.frame_indices[3:5, None].tolist()

@@ -14,6 +14,7 @@ from human_avatars.data.subject_images import (
     ImageGeometry,
     border_labels,
     image_size,
+    read_cutout,
     read_subject_image,
 )
 
@@ -71,6 +72,34 @@ def test_alpha_blending_on_black_is_the_published_image(
     np.testing.assert_array_equal(rgba[..., 3], labels != 0)
     # Half a grey level, the rounding to bytes.
     np.testing.assert_allclose(rgba[..., :3] * rgba[..., 3:], picture, atol=0.5 / 255 + 1e-5)
+
+
+def test_a_cutouts_alpha_is_the_part_that_the_mask_covers(files: tuple[Path, Path]) -> None:
+    rgba = read_cutout(files[0], files[1:], _geometry((32, 32))).astype(float)
+    mask = (np.asarray(Image.open(files[1])) != 0).astype(float)
+    quarters = mask.reshape(32, 2, 32, 2).sum((1, 3))
+    np.testing.assert_allclose(rgba[..., 3], quarters / 4 * 255, atol=0.51)
+    # The colour is the mean of those of the four pixels that the mask shows, whatever lies beside them.
+    photograph = np.asarray(Image.open(files[0])).astype(float) * mask[..., None]
+    sums = photograph.reshape(32, 2, 32, 2, 3).sum((1, 3))
+    shown = quarters > 0
+    np.testing.assert_allclose(rgba[shown, :3], sums[shown] / quarters[shown, None], atol=0.51)
+    assert not rgba[~shown].any()
+    assert ((quarters > 0) & (quarters < 4)).sum() > 20
+
+
+@pytest.mark.parametrize("border", [0, 5])
+def test_a_cutout_of_full_size_is_the_masks_own(files: tuple[Path, Path], border: int) -> None:
+    cutout = read_cutout(files[0], files[1:], _geometry(border=border))
+    np.testing.assert_array_equal(cutout, read_subject_image(files[0], files[1:], _geometry(border=0)).rgba)
+
+
+def test_a_cutout_is_undistorted_like_the_image(files: tuple[Path, Path]) -> None:
+    cutout = read_cutout(files[0], files[1:], _geometry((64, 64), BARREL))
+    image = read_subject_image(files[0], files[1:], _geometry((64, 64), BARREL, border=0))
+    inner = (cutout[..., 3] == 255) & (image.rgba[..., 3] == 255)
+    assert inner.sum() > 0.8 * (image.rgba[..., 3] == 255).sum()
+    np.testing.assert_allclose(cutout[inner].astype(int), image.rgba[inner].astype(int), atol=1)
 
 
 def test_untouched_images_keep_their_bytes(files: tuple[Path, Path]) -> None:

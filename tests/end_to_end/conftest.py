@@ -1,16 +1,22 @@
-"""A tiny capture and one short training run, shared by the tests of the whole path."""
+"""A tiny capture and short training runs on it, shared by the tests of the whole path."""
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from human_avatars.capture.writers import CaptureConfig, write_zju_mocap
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+# In front of the person, at the height of the chest: x right, y up, looking along -z.
+CAMERA_IN_FRONT = ((0, 0, 1, 3), (1, 0, 0, 0), (0, 1, 0, 1), (0, 0, 0, 1))
 
 SMALL_TRAINING = (
     "--vis=tensorboard",
@@ -53,3 +59,30 @@ def trained_run(tiny_capture: Path, command: Run, tmp_path_factory: pytest.TempP
         "--max-num-iterations=20", *SMALL_TRAINING,
     )  # fmt: skip
     return output / "tiny" / "neural-body-cpu" / "first" / "config.yml"
+
+
+@pytest.fixture(scope="session")
+def splat_run(tiny_capture: Path, command: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The config.yml of three hundred steps of avatar-splat."""
+    output = tmp_path_factory.mktemp("outputs")
+    command(
+        "ns-train", "avatar-splat", "--data", tiny_capture, "--output-dir", output, "--timestamp=first",
+        "--max-num-iterations=300", "--vis=tensorboard", "--pipeline.model.num-gaussians=3000",
+        "zju-mocap-data", "--eval-frame-interval=3",
+    )  # fmt: skip
+    return output / "tiny" / "avatar-splat" / "first" / "config.yml"
+
+
+@pytest.fixture(scope="session")
+def write_camera_path() -> Callable[..., Path]:
+    """Write the viewer's camera path file: one camera in front of the person, at several times or none."""
+
+    def write(path: Path, times: list[Any], number: type = float) -> Path:
+        pose = np.array(CAMERA_IN_FRONT).astype(number).ravel().tolist()
+        camera = {"camera_to_world": pose, "fov": number(45), "aspect": number(1)}
+        cameras = [camera if time is None else {**camera, "render_time": time} for time in times]
+        content = {"camera_type": "perspective", "render_height": 48, "render_width": 48, "camera_path": cameras}
+        path.write_text(json.dumps({**content, "seconds": number(1), "fps": len(times)}))
+        return path
+
+    return write

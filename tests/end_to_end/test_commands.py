@@ -51,33 +51,10 @@ def test_eval_reports_means_splits_and_every_image(trained_run: Path, command: R
     assert results["psnr"] == pytest.approx(np.mean([image["psnr"] for image in images]))
 
 
-def _write_path(path: Path, times: list[float | None]) -> None:
-    pose = np.eye(4)
-    # In front of the person, at eye height: x right, y up, looking along -z.
-    pose[:3, :3] = np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0]], dtype=float)
-    pose[:3, 3] = (3.0, 0.0, 0.9)
-    cameras = []
-    for time in times:
-        camera: dict[str, Any] = {"camera_to_world": pose.ravel().tolist(), "fov": 45.0, "aspect": 1.0}
-        if time is not None:
-            camera["render_time"] = time
-        cameras.append(camera)
-    path.write_text(
-        json.dumps(
-            {
-                "camera_type": "perspective",
-                "render_height": 48,
-                "render_width": 48,
-                "seconds": 1.0,
-                "fps": len(times),
-                "camera_path": cameras,
-            }
-        )
-    )
-
-
-def test_a_camera_path_moves_the_person_by_its_times(trained_run: Path, command: Run, tmp_path: Path) -> None:
-    _write_path(tmp_path / "path.json", [0.0, 0.0, 1.0])
+def test_a_camera_path_moves_the_person_by_its_times(
+    trained_run: Path, command: Run, write_camera_path: Callable[..., Path], tmp_path: Path
+) -> None:
+    write_camera_path(tmp_path / "path.json", [0.0, 0.0, 1.0])
     command(
         "ns-render", "camera-path", "--load-config", trained_run, "--camera-path-filename", tmp_path / "path.json",
         "--output-path", tmp_path / "frames", "--output-format=images", "--image-format=png",
@@ -88,9 +65,11 @@ def test_a_camera_path_moves_the_person_by_its_times(trained_run: Path, command:
     assert np.abs(first - later).max() > 5
 
 
-def test_a_camera_path_without_times_shows_the_first_frame(trained_run: Path, command: Run, tmp_path: Path) -> None:
-    _write_path(tmp_path / "timed.json", [0.0])
-    _write_path(tmp_path / "untimed.json", [None])
+def test_a_camera_path_without_times_shows_the_first_frame(
+    trained_run: Path, command: Run, write_camera_path: Callable[..., Path], tmp_path: Path
+) -> None:
+    write_camera_path(tmp_path / "timed.json", [0.0])
+    write_camera_path(tmp_path / "untimed.json", [None])
     for name in ("timed", "untimed"):
         command(
             "ns-render", "camera-path", "--load-config", trained_run,

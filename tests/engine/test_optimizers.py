@@ -1,4 +1,4 @@
-"""Clipping of gradient values, by hand-worked numbers."""
+"""The methods' Adams: clipping of gradient values by hand-worked numbers, and the fused one against PyTorch's own."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import torch
 from nerfstudio.engine.optimizers import Optimizers
 from torch.testing import assert_close
 
-from human_avatars.engine.optimizers import ValueClippedAdam, ValueClippedAdamConfig
+from human_avatars.engine.optimizers import FusedAdamConfig, ValueClippedAdam, ValueClippedAdamConfig
 
 
 def _parameter(*gradient: float) -> torch.nn.Parameter:
@@ -64,3 +64,38 @@ def test_a_closure_computes_the_gradients_that_are_clipped() -> None:
 
     assert optimizer.step(closure).item() == pytest.approx(100.0)
     assert_close(optimizer.state[parameter]["exp_avg"], torch.tensor([4.0]))
+
+
+def test_the_fused_adam_is_adam() -> None:
+    parameters = [torch.nn.Parameter(torch.linspace(-1, 1, 7)) for _ in range(2)]
+    fused = FusedAdamConfig(lr=0.1).setup([parameters[0]])
+    plain = torch.optim.Adam([parameters[1]], lr=0.1, betas=(0.9, 0.99), eps=fused.defaults["eps"], fused=False)
+    assert fused.defaults["fused"]
+    for _ in range(5):
+        for optimizer, parameter in zip((fused, plain), parameters, strict=True):
+            optimizer.zero_grad()
+            (parameter**4 - parameter).sum().backward()
+            optimizer.step()
+    assert_close(parameters[0], parameters[1])
+
+
+def test_the_fused_adam_forgets_squares_soon() -> None:
+    parameter = _parameter(2.0)
+    optimizer = FusedAdamConfig(lr=0.5).setup([parameter])
+    optimizer.step()
+    # Moments (1 - 0.9) * 2 and (1 - 0.99) * 4; the first step is as long as the learning rate.
+    assert_close(optimizer.state[parameter]["exp_avg"], torch.tensor([0.2]))
+    assert_close(optimizer.state[parameter]["exp_avg_sq"], torch.tensor([0.04]))
+    assert_close(parameter.detach(), torch.tensor([-0.5]))
+
+
+def test_the_fused_adam_follows_the_gradient_scaler() -> None:
+    """Fused kernels divide the scale out themselves."""
+    parameter = _parameter(2.0 * 1024)
+    optimizers = Optimizers(
+        {"means": {"optimizer": FusedAdamConfig(lr=0.5), "scheduler": None}}, {"means": [parameter]}
+    )
+    scaler: Any = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    scaler.scale(torch.zeros(1))
+    optimizers.optimizer_scaler_step_all(scaler)
+    assert_close(optimizers.optimizers["means"].state[parameter]["exp_avg"], torch.tensor([0.2]))

@@ -97,6 +97,33 @@ def test_the_stock_schedule_still_needs_replacing(tmp_path: Path) -> None:
     assert "Unsupported global" in result.stderr
 
 
+def _resumed(steps_before: int, steps_after: int, max_steps: tuple[int, int]) -> list[float]:
+    """Rates of a run's second part, whose configuration gives another length than the first part's."""
+    first, second = (FloatExponentialDecaySchedulerConfig(lr_final=1e-4, max_steps=steps) for steps in max_steps)
+    optimizers, resumed = _trainer_optimizers(first), _trainer_optimizers(second)
+    for _ in range(steps_before - 1):  # one was taken
+        optimizers.schedulers["fields"].step()
+    resumed.load_optimizers({"fields": optimizers.optimizers["fields"].state_dict()})
+    resumed.load_schedulers({"fields": optimizers.schedulers["fields"].state_dict()})
+    rates = []
+    for _ in range(steps_after):
+        rates.append(resumed.optimizers["fields"].param_groups[0]["lr"])
+        resumed.schedulers["fields"].step()
+    return rates
+
+
+@pytest.mark.parametrize("max_steps", [5, 10, 100])
+def test_a_resumed_run_goes_on_with_the_schedule_it_began_with(max_steps: int) -> None:
+    whole = _rates(FloatExponentialDecaySchedulerConfig(lr_final=1e-4, max_steps=10), 1e-3, 14)
+    assert _resumed(4, 10, (10, max_steps)) == pytest.approx(whole[4:])
+    assert _resumed(10, 4, (10, max_steps)) == pytest.approx([1e-4] * 4)
+
+
+def test_the_length_of_the_training_must_be_filled_in() -> None:
+    with pytest.raises(ValueError, match=r"AvatarTrainerConfig.*max-steps"):
+        _rates(FloatExponentialDecaySchedulerConfig(max_steps=None), 1e-3, 1)
+
+
 def test_resuming_from_numpy_scalars_leaves_plain_floats() -> None:
     stock = _trainer_optimizers(ExponentialDecaySchedulerConfig(lr_final=1e-4))
     ours = _trainer_optimizers(FloatExponentialDecaySchedulerConfig(lr_final=1e-4))

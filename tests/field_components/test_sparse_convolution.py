@@ -8,7 +8,6 @@ from torch.testing import assert_close
 
 from human_avatars.field_components.sparse_convolution import (
     LEVELS,
-    FrameBatchNorm,
     Kernel,
     SparseConvNet,
     sparse_convolution,
@@ -116,21 +115,3 @@ def test_the_kernels_agree_on_the_whole_network(large_voxels: SparseVoxels) -> N
     network = SparseConvNet().double()
     features = torch.randn(large_voxels.levels[0].num_voxels, 16, dtype=torch.float64)
     assert_close(network(features, large_voxels, "pairs"), network(features, large_voxels, "table"))
-
-
-def test_evaluation_normalises_by_the_frame_and_moves_no_average() -> None:
-    torch.manual_seed(6)
-    norm = FrameBatchNorm(3, "frame")
-    rows = torch.randn(50, 3) * 4 + 7
-    trained = norm(rows)
-    averages = {name: buffer.clone() for name, buffer in norm.named_buffers()}
-    # Momentum 0.01: the running mean has moved a hundredth of the way from 0.
-    assert_close(averages["running_mean"], 0.01 * rows.mean(dim=0))
-    assert_close(norm.eval()(rows), trained)
-    assert all(torch.equal(averages[name], buffer) for name, buffer in norm.named_buffers())
-
-
-def test_evaluation_can_use_the_running_averages() -> None:
-    norm = FrameBatchNorm(3, "running").eval()
-    rows = torch.randn(50, 3) * 4 + 7
-    assert_close(norm(rows), rows / (1 + 1e-3) ** 0.5)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from nerfstudio.cameras.camera_paths import get_path_from_json
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import SceneBox
@@ -97,6 +98,18 @@ def test_times_outside_the_motion_are_its_ends_and_none_is_the_first_frame(model
 
 
 @torch.no_grad()
+def test_a_camera_path_of_whole_numbers_renders_as_one_of_floats(model: NeuralBodyModel) -> None:
+    matrix = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 0, 0, 0, 1]
+
+    def rendered(numbers: list[int] | list[float]) -> torch.Tensor:
+        entry = {"camera_to_world": numbers, "fov": 40, "render_time": numbers[0]}
+        path = {"render_height": 12, "render_width": 12, "camera_path": [entry]}
+        return model.get_outputs_for_camera(get_path_from_json(path)[0:1])["rgb"]
+
+    assert rendered(matrix).any()
+    assert_close(rendered(matrix), rendered([float(number) for number in matrix]))
+
+
 def test_rays_beside_the_person_see_the_background(model: NeuralBodyModel) -> None:
     away = _rays(0.0)
     away.directions = -away.directions

@@ -20,11 +20,21 @@ def test_no_command_and_an_unknown_one_are_usage_errors(capsys: pytest.CaptureFi
     assert "dance" in capsys.readouterr().err
 
 
+def test_a_group_alone_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["export", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "export motion" in text
+    assert "quickstart" not in text
+    assert run(["export"]) == 2
+    assert run(["export", "dreams"]) == 2
+    assert "no command 'export dreams'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_shows_its_options(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert callable(importlib.import_module(COMMANDS[name][0]).main)
     with pytest.raises(SystemExit) as stop:
-        run([name, "--help"])
+        run([*name.split(), "--help"])
     assert stop.value.code == 0
     assert "--" in capsys.readouterr().out
 

@@ -19,6 +19,7 @@ def test_the_defaults_are_the_documented_capture() -> None:
     assert len(config.test_cameras) >= 4
     assert config.noise == CaptureConfig().noise
     assert config.layout == "zju-mocap"
+    assert config.output is config.motion is None, "each layout has its own"
 
 
 def test_options_reach_the_capture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,7 +29,22 @@ def test_options_reach_the_capture(tmp_path: Path, capsys: pytest.CaptureFixture
     options = json.loads((output / "capture.json").read_text())["options"]
     assert (options["outfit"], options["wrinkles"], options["size"]) == ("checks", 0.5, 32)
     assert options["noise"]["pose_noise_degrees"] == 1
-    assert "ns-train neural-body --data" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert printed.index("ns-train avatar-splat --data") < printed.index("ns-train neural-body --data")
+
+
+def test_one_camera_films_a_turning_person_by_default(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["demo", "--layout", "gaussian-avatar", *TINY]
+    assert cli.run([*arguments, "--output", str(tmp_path / "spin")]) == 0
+    options = json.loads((tmp_path / "spin" / "capture.json").read_text())["options"]
+    assert (options["motion"], options["unseen_motion"]) == ("apose_spin", "apose_spin")
+    assert (options["training_cameras"], options["test_cameras"]) == ([1], [])
+    printed = capsys.readouterr().out
+    for method in ("avatar-splat", "gaussian-avatar"):
+        assert f"ns-train {method} --data {tmp_path / 'spin'} gaussian-avatar-data" in printed
+    assert cli.run([*arguments, "--output", str(tmp_path / "walk"), "--motion", "walk"]) == 0
+    options = json.loads((tmp_path / "walk" / "capture.json").read_text())["options"]
+    assert (options["motion"], options["unseen_motion"]) == ("walk", None)
 
 
 def test_a_second_run_needs_overwrite(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

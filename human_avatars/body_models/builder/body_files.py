@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy import ndarray
 
-from human_avatars.body_models.builder.surface_map import RESOLUTIONS, SurfaceMap
+from human_avatars.body_models.surface_map import PACKAGED_SIZES, SurfaceMap
 from human_avatars.files.safe_writes import atomic_path, check_free
 
 
@@ -56,8 +57,9 @@ def read_body_files(path: Path) -> OpenBody:
     """Read what `save_open_body` wrote."""
     with np.load(path, allow_pickle=False) as archive:
         arrays = dict(archive)
+    faces = torch.from_numpy(arrays["f"].astype(np.int64))
     surface_maps = {}
-    for size in RESOLUTIONS:
+    for size in PACKAGED_SIZES:
         with np.load(surface_map_path(path, size), allow_pickle=False) as archive:
-            surface_maps[size] = SurfaceMap.from_arrays(archive)
+            surface_maps[size] = SurfaceMap.from_arrays(archive, faces)
     return OpenBody(arrays, surface_maps)

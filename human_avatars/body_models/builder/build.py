@@ -11,14 +11,16 @@ from scipy import sparse
 
 from human_avatars.body_models.builder import makehuman_files
 from human_avatars.body_models.builder.body_files import OpenBody
-from human_avatars.body_models.builder.decimation import closest_points, decimate, interpolation_matrix
+from human_avatars.body_models.builder.decimation import decimate, interpolation_matrix
 from human_avatars.body_models.builder.landmarks import LANDMARK_VERTICES, find_landmarks, renumbering
 from human_avatars.body_models.builder.phenotypes import morph, sample_adults
 from human_avatars.body_models.builder.shape_space import fit_joint_regressor, limit_influences, principal_shapes
 from human_avatars.body_models.builder.skin import CAVITIES, Membrane, Skin, cut_skin, smooth
 from human_avatars.body_models.builder.smpl_skeleton import JOINTS, PARENTS, joint_of_bones, joint_positions
-from human_avatars.body_models.builder.surface_map import RESOLUTIONS, Mesh, bake_surface_map
+from human_avatars.body_models.builder.surface_map import bake_surface_map
 from human_avatars.body_models.builder.t_pose import straighten
+from human_avatars.body_models.mesh_queries import Mesh, closest_points
+from human_avatars.body_models.surface_map import PACKAGED_SIZES
 
 NUM_FACES = 13776
 """SMPL's number of triangles; a closed surface without handles then has SMPL's 6890 vertices, as much code expects."""
@@ -66,7 +68,7 @@ def build_open_body(source: Path, report: Callable[[str], None] = lambda step: N
     arrays = reduce_family(family, template, faces, transfer, report)
     surface_maps = {}
     textured = ~family.skin.in_cavity[family.skin.faces].all(axis=1)
-    for size in RESOLUTIONS:
+    for size in PACKAGED_SIZES:
         report(f"Bake the surface map of {size} x {size} texels")
         surface_maps[size] = bake_surface_map(
             size,

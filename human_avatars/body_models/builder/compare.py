@@ -3,14 +3,15 @@
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from numpy import ndarray
 from scipy.linalg import subspace_angles
 from scipy.spatial import KDTree
 
 from human_avatars.body_models.builder.body_files import OpenBody
-from human_avatars.body_models.builder.decimation import closest_points, interpolation_matrix
-from human_avatars.body_models.builder.surface_map import Mesh
+from human_avatars.body_models.builder.decimation import interpolation_matrix
+from human_avatars.body_models.mesh_queries import Mesh, closest_points
 
 MILLIMETRES = 1e3
 SAME_PLACE = 1e-6
@@ -81,15 +82,12 @@ def distance_to_surface(points_of: Mesh, surface: Mesh) -> float:
 
 def _compare_surface_maps(built: OpenBody, packaged: OpenBody, size: int) -> Figure:
     mine, other = built.surface_maps[size], packaged.surface_maps[size]
-    positions, masks = [], []
+    positions = []
     for body, surface_map in ((built, mine), (packaged, other)):
-        image = np.zeros((size, size, 3))
-        image[surface_map.mask] = surface_map.positions(_mesh(body))
-        positions.append(image)
-        masks.append(surface_map.mask)
-    shared = masks[0] & masks[1]
-    name = f"surface map of {size}, mm ({(masks[0] ^ masks[1]).sum()} texels in one only)"
-    return Figure(name, _furthest(positions[0][shared], positions[1][shared]) * MILLIMETRES, 4.0)
+        located = surface_map.points().interpolate(torch.from_numpy(body.arrays["v_template"]))
+        positions.append(surface_map.scatter(located).permute(1, 2, 0)[mine.mask & other.mask].numpy())
+    name = f"surface map of {size}, mm ({(mine.mask ^ other.mask).sum()} texels in one only)"
+    return Figure(name, _furthest(*positions) * MILLIMETRES, 4.0)
 
 
 def _mesh(body: OpenBody) -> Mesh:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from human_avatars.data.dataparsers.calibration_checks import are_rotations
 from human_avatars.data.dataparsers.zju_sequences import file_number
 from human_avatars.files.restricted_pickle import load_npy_object
 from human_avatars.transforms import rigid_from_rotation_translation
@@ -17,9 +18,6 @@ from human_avatars.transforms import rigid_from_rotation_translation
 MILLIMETRES_ABOVE = 50.0
 """A largest translation entry above this is in millimetres: no studio's camera stands 50 m from the origin, and none
 stands within 50 mm of it."""
-
-ROTATION_TOLERANCE = 1e-2
-"""Largest entry of R R^T - I that still passes for a rotation."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +120,7 @@ def _camera_arrays(
 
 
 def _checked_rotations(path: Path, rotations: Float[Tensor, "cameras 3 3"]) -> Float[Tensor, "cameras 3 3"]:
-    error = (rotations @ rotations.transpose(-1, -2) - torch.eye(3, dtype=rotations.dtype)).abs().amax((-1, -2))
-    bad = torch.nonzero((error > ROTATION_TOLERANCE) | (torch.linalg.det(rotations) < 0)).flatten().tolist()
+    bad = torch.nonzero(~are_rotations(rotations)).flatten().tolist()
     if bad:
         raise ValueError(
             f"{path}: cams['R'] of camera {bad[0]} is no rotation matrix: expected world-to-camera rotations in "

@@ -11,6 +11,7 @@ from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserCo
 from typing_extensions import assert_never
 
 from human_avatars.body_models.motion import Subject
+from human_avatars.data.dataparsers.calibration_checks import is_calibrated_for
 from human_avatars.data.dataparsers.zju_annotations import ZjuAnnotations, read_zju_annotations
 from human_avatars.data.dataparsers.zju_motion import choose_fit, read_zju_subject
 from human_avatars.data.dataparsers.zju_sequences import (
@@ -21,9 +22,6 @@ from human_avatars.data.dataparsers.zju_sequences import (
 from human_avatars.data.dataparsers.zju_split import SplitOptions, ZjuSplit, choose_split
 from human_avatars.data.subject_frames import SplitLabel, SubjectFrames
 from human_avatars.data.subject_images import image_size
-
-CENTRE_TOLERANCE = 0.2
-"""A principal point further than this from the image's centre, in image sizes, belongs to another image size."""
 
 
 @dataclass
@@ -59,6 +57,9 @@ class ZjuMocapDataParserConfig(DataParserConfig):
     """Images are used at this fraction of their size; None for the published half of 1024-pixel sequences, else 1."""
     downscale_factor: float | None = None
     """Images are divided by this once more; ns-render sets it."""
+    published_scaling: bool = False
+    """Whether camera matrices of scaled images lack the half pixel that scaling moves a pixel's centre by, as in the
+    original code: a quarter of a pixel at half size. Neural Body's published weights are aligned to that."""
     box_padding: tuple[float, float, float] = (0.0, 0.0, 0.05)
     """Growth of the body's box at both ends of each world axis, in metres; the "big box" is 0.05 0.05 0.05."""
     mask_border: int = 5
@@ -130,6 +131,7 @@ class ZjuMocapDataParser(DataParser):
             full_sizes=full_sizes,
             image_scale=self._image_scale(int(full_sizes.max())),
             mask_border=self.config.mask_border,
+            published_scaling=self.config.published_scaling,
             subject=capture.subject,
             train_frame_indices=torch.tensor([motion_index[frame] for frame in capture.split.train_frames]),
         )
@@ -212,9 +214,8 @@ class ZjuMocapDataParser(DataParser):
 
     def _check_calibration(self, file: Path, size: tuple[int, int], camera: int) -> None:
         annotations = self._capture.annotations
-        height, width = size
-        u, v = annotations.intrinsics[camera, :2, 2].tolist()
-        if abs(u / width - 0.5) > CENTRE_TOLERANCE or abs(v / height - 0.5) > CENTRE_TOLERANCE:
+        if not is_calibrated_for(annotations.intrinsics[camera], size):
+            (height, width), (u, v) = size, annotations.intrinsics[camera, :2, 2].tolist()
             raise ValueError(
                 f"{file} is {width}x{height} pixels, but {annotations.path} puts the principal point of camera "
                 f"{camera} ({annotations.camera_names[camera]}) at ({u:.0f}, {v:.0f}), as of images of "

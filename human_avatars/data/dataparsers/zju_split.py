@@ -1,10 +1,9 @@
 """Which cameras and frames of a capture train and which test: options first, then capture.json, then the table."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from human_avatars.data.dataparsers.capture_records import CAPTURE_FILE, read_capture_record
 from human_avatars.data.dataparsers.zju_annotations import ZjuAnnotations
 from human_avatars.data.dataparsers.zju_sequences import (
     PUBLISHED_SEQUENCES,
@@ -13,9 +12,6 @@ from human_avatars.data.dataparsers.zju_sequences import (
     default_training_cameras,
     published_sequence,
 )
-
-CAPTURE_FILE = "capture.json"
-"""What a capture says of its own split: "training_cameras", names of image folders, and "training_frames", a count."""
 
 
 @dataclass(frozen=True)
@@ -112,10 +108,7 @@ def _defaults(folder: Path, annotations: ZjuAnnotations) -> tuple[tuple[int, ...
     cameras = default_training_cameras(len(annotations.intrinsics))
     sequence = published_sequence(folder)
     frames = PUBLISHED_SEQUENCES[sequence] if sequence else default_sequence_frames(annotations.num_frames)
-    file = folder / CAPTURE_FILE
-    if not file.is_file():
-        return cameras, frames
-    capture = _read_capture(file)
+    file, capture = folder / CAPTURE_FILE, read_capture_record(folder)
     if "training_cameras" in capture:
         cameras = _named_cameras(file, annotations, capture["training_cameras"])
     if "training_frames" in capture:
@@ -124,16 +117,6 @@ def _defaults(folder: Path, annotations: ZjuAnnotations) -> tuple[tuple[int, ...
             raise ValueError(f"{file}: 'training_frames' is {count!r}, expected a count from 1 to {total}.")
         frames = SequenceFrames(0, count, (count, total) if count < total else None)
     return cameras, frames
-
-
-def _read_capture(file: Path) -> dict[str, Any]:
-    try:
-        capture = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file} is not valid JSON ({error}): make the capture again, or delete the file.") from error
-    if not isinstance(capture, dict):
-        raise ValueError(f"{file} holds a {type(capture).__name__}, expected a JSON object.")
-    return capture
 
 
 def _named_cameras(file: Path, annotations: ZjuAnnotations, names: object) -> tuple[int, ...]:

@@ -3,10 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from human_avatars.body_models.builder.body_files import OpenBody
 from human_avatars.body_models.builder.compare import Figure, compare_bodies
 from human_avatars.body_models.builder.landmarks import LANDMARK_VERTICES
+from human_avatars.body_models.surface_map import SurfaceMap
 
 
 def _failed(figures: list[Figure]) -> set[str]:
@@ -42,5 +44,10 @@ def test_the_order_of_vertices_does_not_count(packaged: OpenBody) -> None:
     order[[10, last]] = last, 10
     swapped = {name: arrays[name][order] for name in ("v_template", "weights", "shapedirs")}
     regressed = {"J_regressor_nz": np.stack([arrays["J_regressor_nz"][0], order[arrays["J_regressor_nz"][1]]])}
-    other = replace(packaged, arrays=arrays | swapped | regressed | {"f": order[arrays["f"]].astype(np.uint16)})
+    faces = order[arrays["f"]]
+    surface_maps = {
+        size: SurfaceMap.from_arrays(surface_map.arrays(), torch.from_numpy(faces))
+        for size, surface_map in packaged.surface_maps.items()
+    }
+    other = OpenBody(arrays | swapped | regressed | {"f": faces.astype(np.uint16)}, surface_maps)
     assert not _failed(compare_bodies(other, packaged))

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from human_avatars.body_models.builder.decimation import barycentric, closest_points, decimate, interpolation_matrix
-from human_avatars.body_models.builder.surface_map import Mesh
+from human_avatars.body_models.builder.decimation import decimate, interpolation_matrix
+from human_avatars.body_models.mesh_queries import Mesh, closest_points
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +37,3 @@ def test_affine_values_transfer_exactly(sphere: Mesh) -> None:
     np.testing.assert_allclose(matrix @ (sphere.vertices @ gradient.T + 3), found @ gradient.T + 3, atol=1e-5)
     # The closest point of a sphere lies below the point.
     np.testing.assert_allclose(found, points / 1.1, atol=0.06)
-
-
-def test_a_vertex_is_its_own_closest_point(sphere: Mesh) -> None:
-    faces, weights = closest_points(sphere.vertices, *sphere)
-    matrix = interpolation_matrix(faces, weights, sphere.faces, len(sphere.vertices))
-    np.testing.assert_allclose(matrix @ sphere.vertices, sphere.vertices, atol=1e-6)
-
-
-def test_barycentric_coordinates_by_hand() -> None:
-    np.testing.assert_allclose(
-        barycentric(np.array([[0, 0], [1, 0], [0.25, 0.5]])), [[1, 0, 0], [0, 1, 0], [0.25, 0.25, 0.5]]
-    )

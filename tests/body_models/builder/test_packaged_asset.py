@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from jaxtyping import Float
 from numpy import ndarray
 
@@ -11,7 +12,8 @@ from human_avatars.body_models.builder.compare import joints
 from human_avatars.body_models.builder.landmarks import LANDMARK_VERTICES
 from human_avatars.body_models.builder.shape_space import MAX_INFLUENCES, NUM_BETAS
 from human_avatars.body_models.builder.smpl_skeleton import JOINTS, PARENTS
-from human_avatars.body_models.builder.surface_map import BARYCENTRIC_STEPS, RESOLUTIONS, Mesh
+from human_avatars.body_models.mesh_queries import Mesh
+from human_avatars.body_models.surface_map import PACKAGED_SIZES, SurfaceMap
 
 NAMES = [name for name, _, _ in JOINTS]
 
@@ -113,22 +115,27 @@ def test_shapes_are_ordered_and_the_first_is_height(packaged: OpenBody, template
     assert 0.03 < growth < 0.2
 
 
-@pytest.mark.parametrize("size", RESOLUTIONS)
+def position_image(surface_map: SurfaceMap, template: Mesh) -> Float[ndarray, "size size 3"]:
+    """Where the texels lie; not a number beside the body."""
+    image = np.full((surface_map.size, surface_map.size, 3), np.nan)
+    image[surface_map.mask.numpy()] = surface_map.points().interpolate(torch.from_numpy(template.vertices))
+    return image
+
+
+@pytest.mark.parametrize("size", PACKAGED_SIZES)
 def test_surface_maps_lie_on_the_body(packaged: OpenBody, template: Mesh, size: int) -> None:
     surface_map = packaged.surface_maps[size]
     assert surface_map.mask.shape == (size, size)
-    assert 0.5 < surface_map.mask.mean() < 0.8
-    assert len(surface_map.triangles) == len(surface_map.corner_weights) == surface_map.mask.sum()
+    assert 0.5 < surface_map.mask.double().mean() < 0.8
+    assert len(surface_map.triangles) == len(surface_map.barycentric) == surface_map.mask.sum()
     assert surface_map.triangles.max() < len(template.faces)
-    # Inside their triangles, up to the rounding of two coordinates.
-    assert surface_map.corner_weights.sum(axis=1, dtype=int).max() <= BARYCENTRIC_STEPS + 1
+    np.testing.assert_array_equal(surface_map.corners, template.faces[surface_map.triangles])
 
 
-@pytest.mark.parametrize("size", RESOLUTIONS)
+@pytest.mark.parametrize("size", PACKAGED_SIZES)
 def test_neighbouring_texels_are_neighbours_on_the_body(packaged: OpenBody, template: Mesh, size: int) -> None:
     surface_map = packaged.surface_maps[size]
-    image: Float[ndarray, "size size 3"] = np.full((size, size, 3), np.nan)
-    image[surface_map.mask] = surface_map.positions(template)
+    image = position_image(surface_map, template)
     steps = np.linalg.norm(np.diff(image, axis=1), axis=-1)
     steps = steps[np.isfinite(steps)]
     # The texture's side spans some two metres of body; only texels across a seam lie far apart.
@@ -138,11 +145,7 @@ def test_neighbouring_texels_are_neighbours_on_the_body(packaged: OpenBody, temp
 
 def test_surface_maps_of_all_sizes_show_the_same_places(packaged: OpenBody, template: Mesh) -> None:
     small, large = (packaged.surface_maps[size] for size in (128, 256))
-    images = []
-    for surface_map in (small, large):
-        image = np.full((*surface_map.mask.shape, 3), np.nan)
-        image[surface_map.mask] = surface_map.positions(template)
-        images.append(image)
+    images = [position_image(surface_map, template) for surface_map in (small, large)]
     # Each texel of the small map is the corner shared by four of the large one.
     blocks = images[1].reshape(128, 2, 128, 2, 3).mean(axis=(1, 3))
     distances = np.linalg.norm(images[0] - blocks, axis=-1)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from human_avatars.field_components.one_thread import SMALL_PRODUCTS_ON_ONE_THREAD
+from human_avatars.one_thread import SMALL_PRODUCTS_ON_ONE_THREAD
 
 
 @pytest.fixture(autouse=True)
@@ -51,3 +51,9 @@ def test_threads_that_overlap_all_restore_it(parallel_work_before: bool) -> None
     other.join()
     assert restored == [2]
     assert torch.get_num_threads() == 2
+
+
+def test_work_that_is_shared_in_another_way_keeps_its_threads() -> None:
+    assert SMALL_PRODUCTS_ON_ONE_THREAD.threads_outside() == 2
+    with SMALL_PRODUCTS_ON_ONE_THREAD:
+        assert SMALL_PRODUCTS_ON_ONE_THREAD.threads_outside() == 2

@@ -14,7 +14,7 @@ from human_avatars.body_models.base_body_model import BodyModel
 from human_avatars.capture.writers import CaptureConfig, write_zju_mocap
 from human_avatars.engine.schedulers import EpochDecaySchedulerConfig
 from human_avatars.scripts.cli import run
-from human_avatars.scripts.import_checkpoint import read_neural_body_checkpoint
+from human_avatars.scripts.import_neural_body import read_neural_body_checkpoint
 
 NUM_FRAMES = 3
 EPOCH = 399

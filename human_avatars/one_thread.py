@@ -20,6 +20,11 @@ class OneThread:
         self._inside = 0
         self._threads_outside = 1
 
+    def threads_outside(self) -> int:
+        """Threads that work may use which is shared in another way: torch's, as it is set when nobody is inside."""
+        with self._lock:
+            return self._threads_outside if self._inside > 0 else torch.get_num_threads()
+
     def __enter__(self) -> None:
         with self._lock:
             if self._inside == 0:
