@@ -1,9 +1,12 @@
 """Compiled CPU loops and how they share the cores: plain threads, so that any number of callers may run at once."""
 
+import hashlib
 import inspect
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 from human_avatars.one_thread import SMALL_PRODUCTS_ON_ONE_THREAD
@@ -35,7 +38,22 @@ def compile_loop(
 
     # Unwrapped, because a type checker's import hook may have wrapped it in a function that cannot be compiled.
     options = {"nogil": True, "cache": True, "fastmath": set(freedoms), "error_model": "numpy"}
-    return njit(**options, inline="always" if inline else "never")(inspect.unwrap(function))
+    function = inspect.unwrap(function)
+    loop: Any = njit(**options, inline="always" if inline else "never")(function)
+    # numba compiles anew when the function's own file changes, but loops call loops and read constants of other files:
+    # stale ones would write beside their arrays.
+    cache_file = loop._cache._cache_file
+    cache_file._source_stamp = cache_file._source_stamp, _fingerprint(Path(inspect.getfile(function)).parent)
+    return loop
+
+
+@cache
+def _fingerprint(folder: Path) -> str:
+    """A digest of all kernels in a folder, and of how they are compiled."""
+    digest = hashlib.sha256()
+    for path in (Path(__file__), *sorted(folder.glob("*_kernels.py"))):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def run_in_parts(loop: Callable[..., Any], *arguments: Any) -> None:

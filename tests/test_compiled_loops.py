@@ -1,7 +1,10 @@
-"""Compiled loops: every part runs once, any number of threads may call, errors arrive, children of a fork go on."""
+"""Compiled loops: every part runs once, any number of threads may call, errors arrive, forks and edits do no harm."""
 
 import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -76,3 +79,27 @@ def test_a_forked_child_has_threads_of_its_own() -> None:
     finally:
         torch.set_num_threads(before)
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_a_loop_is_compiled_anew_when_a_neighbour_changes(tmp_path: Path) -> None:
+    (tmp_path / "outer_kernels.py").write_text(
+        "from human_avatars.compiled_loops import compile_loop\n"
+        "from inner_kernels import SIZE, square\n\n"
+        "@compile_loop\ndef area():\n    return square(SIZE)\n"
+    )
+
+    def area(size: int) -> str:
+        (tmp_path / "inner_kernels.py").write_text(
+            "from human_avatars.compiled_loops import compile_loop\n\n"
+            f"SIZE = {size}\n\n@compile_loop\ndef square(x):\n    return x * x\n"
+        )
+        call = [sys.executable, "-B", "-c", "from outer_kernels import area; print(area(), len(area.stats.cache_hits))"]
+        paths = os.pathsep.join([str(tmp_path), *sys.path])
+        result = subprocess.run(
+            call, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=True
+        )
+        return result.stdout
+
+    assert area(3) == "9 0\n"
+    assert area(3) == "9 1\n"
+    assert area(4) == "16 0\n"

@@ -40,11 +40,11 @@ class BodyPoseOptimizerConfig(InstantiateConfig):
     rotation_tolerance: float = 0.01
     """Squared change of an entry of a joint's 6D rotation that the pull lets pass, about 6 degrees. As published."""
     smoothness_penalty: float = 0.0
-    """Weight of the squared second differences between neighbouring training frames. A-NeRF's choice is 0.05, of
-    refined poses, which its published runs leave off."""
-    smoothness_of: Literal["corrections", "poses"] = "corrections"
-    """What changes evenly over time: what the capture got wrong (corrections), for a fit whose errors last, or the
-    person's motion (poses), for a fit that jitters."""
+    """Weight of the squared second differences between neighbouring training frames. A-NeRF's is 0.05, and off by
+    default."""
+    smoothness_of: Literal["poses", "corrections"] = "poses"
+    """What changes evenly over time: the refined poses, as published, where the captured ones jitter; or the
+    corrections, where the capture's errors last from frame to frame."""
     start_step: int = 0
     """Training step from which the corrections learn; an avatar that knows nothing yet would only mislead them."""
     freeze_step: int | None = None

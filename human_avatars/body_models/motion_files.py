@@ -1,14 +1,41 @@
 """Motions as files that other programs read: AMASS's arrays, and the body parameters of GaussianAvatar's layout."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import assert_never
 
 from human_avatars.body_models.base_body_model import BodyPose
 from human_avatars.files.safe_writes import atomic_path
+
+MotionLayout = Literal["amass", "gaussian-avatar"]
+"""Whose files to write."""
+
+
+def motion_layout(path: Path) -> MotionLayout:
+    """The layout that a file's suffix names.
+
+    Args:
+        path: An `.npz` file for AMASS's arrays, or a `.pth` file for GaussianAvatar's body parameters.
+
+    Returns:
+        The layout.
+
+    Raises:
+        ValueError: The path ends in neither.
+    """
+    if path.suffix == ".npz":
+        return "amass"
+    if path.suffix == ".pth":
+        return "gaussian-avatar"
+    raise ValueError(
+        f"{path} ends in neither .npz nor .pth: name an .npz file for AMASS's arrays, or a .pth file for "
+        "GaussianAvatar's body parameters."
+    )
 
 
 def write_motion(
@@ -33,19 +60,16 @@ def write_motion(
     Raises:
         ValueError: The path ends in neither.
     """
+    layout = motion_layout(path)
     rotations = poses.axis_angle.detach().flatten(-2).cpu().contiguous()
     transl, betas = poses.transl.detach().cpu().contiguous(), betas.detach().cpu()
-    if path.suffix == ".npz":
-        arrays = {"poses": rotations.numpy(), "trans": transl.numpy(), "betas": betas.numpy()}
-        if frames_per_second is not None:
-            arrays["mocap_framerate"] = np.array(float(frames_per_second))
-        with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary:
+        if layout == "amass":
+            arrays = {"poses": rotations.numpy(), "trans": transl.numpy(), "betas": betas.numpy()}
+            if frames_per_second is not None:
+                arrays["mocap_framerate"] = np.array(float(frames_per_second))
             np.savez(temporary, **arrays)
-    elif path.suffix == ".pth":
-        with atomic_path(path) as temporary:
-            torch.save({"beta": betas[None].clone(), "body_pose": rotations, "trans": transl}, temporary)
-    else:
-        raise ValueError(
-            f"{path} ends in neither .npz nor .pth: name an .npz file for AMASS's arrays, or a .pth file for "
-            "GaussianAvatar's body parameters."
-        )
+        elif layout == "gaussian-avatar":
+            torch.save({"beta": betas[None].clone(), "body_pose": rotations, "trans": transl.clone()}, temporary)
+        else:
+            assert_never(layout)

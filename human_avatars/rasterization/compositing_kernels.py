@@ -25,18 +25,19 @@ paste = partial(compile_loop, inline=True)
 f32 = np.float32
 PIXELS = TILE_WIDTH * TILE_HEIGHT
 MIN_EXPONENT, MAX_EXPONENT = f32(-math.log(0.999)), f32(math.log(255))
-"""Exponents at which the alpha is held at 0.999 and at which a Gaussian is skipped."""
+"""Exponents below which the alpha is held at 0.999 and above which a Gaussian is skipped."""
 MIN_LIGHT = f32(1e-4)
-ZERO, ONE = f32(0), f32(1)
+ZERO, HALF, ONE = f32(0), f32(0.5), f32(1)
 CHECK_EVERY = 16
-
-# Indices are unsigned: numba's test for negative ones would keep a loop from handling many pixels at once.
-LIGHT, LAST, X, Y, WEIGHT, SUMS = (np.uint64(PIXELS * section) for section in range(6))
-BEHIND, SLOPE, FURTHER, GRADIENTS = (np.uint64(PIXELS * section) for section in range(5, 9))
-SUM_0, SUM_1, SUM_2, SUM_3 = (np.uint64(PIXELS * section) for section in range(5, 9))
-GRAD_0, GRAD_1, GRAD_2, GRAD_3 = (np.uint64(PIXELS * section) for section in range(8, 12))
+"""Gaussians between two looks at whether a tile is finished."""
+EMPTY_TILE = 8
+"""What an empty tile costs, in entries."""
 BLOCK = 4
 """Channels handled at a time; `features` has a multiple of it."""
+
+# Sections of the state. Unsigned, since numba's test for negative indices would keep loops from being vectorised.
+X, Y, LIGHT, LAST, WEIGHT, SUMS = (np.uint64(PIXELS * section) for section in range(6))
+SUM_0, SUM_1, SUM_2, SUM_3 = (np.uint64(PIXELS * section) for section in range(5, 9))
 
 # The polynomial of degree 5 that comes relatively closest to exp(-x / 8) on [0, log(255)].
 EXP_0, EXP_1, EXP_2 = f32(9.99999925e-01), f32(-1.24999114e-01), f32(7.81073826e-03)
@@ -44,96 +45,146 @@ EXP_3, EXP_4, EXP_5 = f32(-3.24207441e-04), f32(9.71882547e-06), f32(-1.79101119
 
 
 @compile_loop
-def composite(
-    part, num_parts, tile_starts, entries, splats, features, background, colors, alpha, depth, lights, lasts
-):  # fmt: skip
-    """Draw this part's tiles; `lights` and `lasts` keep what the way back needs of every pixel."""
-    height, width, num_channels = colors.shape
+def composite(part, num_parts, tiles, background, picture, kept):
+    """Draw this part's tiles.
+
+    Args:
+        part: Which part.
+        num_parts: How many there are.
+        tiles: Where each tile's entries begin, the entries (see `fill_lists`), the splats and their features.
+        background: What shines through.
+        picture: Receives colours, alpha and depth.
+        kept: Receives, for every pixel of every tile that is not empty, what the way back needs: the light that is
+            left, and the position in the tile's list of the last Gaussian before the pixel was finished.
+    """
+    tile_starts, entries, splats, features = tiles
+    lights, lasts = kept
+    height, width, num_channels = picture[0].shape
     num_columns = (width + TILE_WIDTH - 1) // TILE_WIDTH
-    state = np.empty(PIXELS * (5 + features.shape[1]), np.float32)
-    for tile in range(part, tile_starts.shape[0] - 1, num_parts):
+    state, blank = new_state(SUMS, features), new_state(SUMS, features)
+    unused = np.empty(PIXELS, np.float32)
+    clear(blank, width, height)
+    finish(blank, num_channels, background, unused, unused)
+    for tile in range(first_tile(part, num_parts, tile_starts), first_tile(part + 1, num_parts, tile_starts)):
         x0, y0 = tile % num_columns * TILE_WIDTH, tile // num_columns * TILE_HEIGHT
-        clear(state, x0, y0, width, height)
-        for k in range(tile_starts[tile], tile_starts[tile + 1]):
-            blend(state, entries, k, f32(k - tile_starts[tile]), splats, features)
+        start, end = tile_starts[tile], tile_starts[tile + 1]
+        if start == end:
+            write(blank, x0, y0, picture)
+            continue
+        clear(state, width - x0, height - y0)
+        for k in range(start, end):
+            blend(state, entries, k, start, f32(x0) + HALF, f32(y0) + HALF, splats, features)
             if k % CHECK_EVERY == 0 and is_dark(state):
                 break
-        for p in range(PIXELS):
-            lights[tile, p], lasts[tile, p] = abs(state[p]), state[PIXELS + p]
-        for y in range(y0, min(y0 + TILE_HEIGHT, height)):
+        finish(state, num_channels, background, lights[tile], lasts[tile])
+        write(state, x0, y0, picture)
+
+
+@compile_loop
+def write(state, x0, y0, picture):
+    """Copy a finished tile into the picture."""
+    colors, alpha, depth = picture
+    height, width, num_channels = colors.shape
+    for y in range(y0, min(y0 + TILE_HEIGHT, height)):
+        first = np.uint64((y - y0) * TILE_WIDTH)
+        for c in range(num_channels):
+            section = SUMS + np.uint64(c * PIXELS) + first
             for x in range(x0, min(x0 + TILE_WIDTH, width)):
-                p = (y - y0) * TILE_WIDTH + x - x0
-                light = lights[tile, p]
-                alpha[y, x, 0] = ONE - light
-                for c in range(num_channels):
-                    colors[y, x, c] = state[(5 + c) * PIXELS + p] + light * background[c]
-                depth[y, x, 0] = state[(5 + num_channels) * PIXELS + p] / (ONE - light) if light != ONE else ZERO
+                colors[y, x, c] = state[section + np.uint64(x - x0)]
+        section = SUMS + np.uint64(num_channels * PIXELS) + first
+        for x in range(x0, min(x0 + TILE_WIDTH, width)):
+            p = np.uint64(x - x0)
+            alpha[y, x, 0], depth[y, x, 0] = state[WEIGHT + first + p], state[section + p]
 
 
 @paste
-def clear(state, x0, y0, width, height):
-    """All light and nothing drawn, but where the tile leaves the picture: there pixels are finished."""
-    state[:] = 0
-    for p in range(PIXELS):
-        x, y = x0 + p % TILE_WIDTH, y0 + p // TILE_WIDTH
-        state[p], state[PIXELS + p] = (ONE if x < width and y < height else -ONE), -ONE
-        state[2 * PIXELS + p], state[3 * PIXELS + p] = f32(x) + f32(0.5), f32(y) + f32(0.5)
+def finish(state, num_channels, background, lights, lasts):
+    """Put the background behind the channels, the alpha in WEIGHT and the expected depth in the depth's sum."""
+    depth = SUMS + np.uint64(num_channels * PIXELS)
+    for p in range(np.uint64(PIXELS)):
+        light = abs(state[LIGHT + p])
+        state[LIGHT + p], state[WEIGHT + p] = light, ONE - light
+        state[depth + p] = state[depth + p] / (ONE if light == ONE else ONE - light)
+        lights[p], lasts[p] = light, state[LAST + p]
+    for c in range(num_channels):
+        for p in range(np.uint64(PIXELS)):
+            state[SUMS + np.uint64(c * PIXELS) + p] += state[LIGHT + p] * background[c]
+
+
+@compile_loop
+def first_tile(part, num_parts, tile_starts):
+    """Where a part's tiles begin: parts are runs of tiles, because neighbours share Gaussians, of about equal work."""
+    num_tiles = tile_starts.shape[0] - 1
+    total = tile_starts[num_tiles] + EMPTY_TILE * num_tiles
+    tile = 0
+    while tile < num_tiles and (tile_starts[tile] + EMPTY_TILE * tile) * num_parts < total * part:
+        tile += 1
+    return tile
+
+
+@paste
+def new_state(first, features):
+    """A tile's scratch array whose channels begin at `first`."""
+    state = np.empty(first + np.uint64(PIXELS * features.shape[1]), np.float32)
+    for p in range(np.uint64(PIXELS)):
+        state[X + p], state[Y + p] = f32(p % TILE_WIDTH), f32(p // TILE_WIDTH)
+    return state
+
+
+@paste
+def clear(state, width, height):
+    """All light and nothing drawn, but beyond the picture's width and height, where pixels are finished."""
+    state[LIGHT:] = 0
+    for p in range(np.uint64(PIXELS)):
+        state[LIGHT + p] = ONE if state[X + p] < width and state[Y + p] < height else -ONE
+        state[LAST + p] = -ONE
 
 
 @paste
 def is_dark(state):
     """Whether every pixel is finished."""
     dark = True
-    for p in range(PIXELS):
-        dark &= state[p] < 0
+    for p in range(np.uint64(PIXELS)):
+        dark &= state[LIGHT + p] < 0
     return dark
 
 
 @paste
-def blend(state, entries, k, position, splats, features):
+def blend(state, entries, k, start, x0, y0, splats, features):
     """Composite one Gaussian behind those before it, in its rows of the tile; a finished pixel's light is negative."""
     g, first, end = entries[k, 0], np.uint64(entries[k, 1]), np.uint64(entries[k, 2])
-    centre_x, centre_y, least = splats[g, CENTRE_X], splats[g, CENTRE_Y], splats[g, LEAST_EXPONENT]
+    centre_x, centre_y, least = splats[g, CENTRE_X] - x0, splats[g, CENTRE_Y] - y0, splats[g, LEAST_EXPONENT]
     a, b, c = splats[g, HALF_A], splats[g, B], splats[g, HALF_C]
     f0, f1, f2, f3 = features[g, 0], features[g, 1], features[g, 2], features[g, 3]
+    position = f32(k - start)
     for p in range(first, end):
-        dx, dy = state[p + X] - centre_x, state[p + Y] - centre_y
+        dx, dy = state[X + p] - centre_x, state[Y + p] - centre_y
         exponent = (a * dx + b * dy) * dx + (c * dy * dy + least)
         held = MIN_EXPONENT if exponent < MIN_EXPONENT else exponent
         alpha = exp_minus(held)
         alpha = ZERO if exponent > MAX_EXPONENT else alpha
-        light = state[p]
+        light = state[LIGHT + p]
         weight = alpha * light
         after = light - weight
         finished = after <= MIN_LIGHT
         weight = ZERO if finished else weight
-        state[p] = -abs(light) if finished else after
-        state[p + LAST] = state[p + LAST] if finished else position
-        state[p + WEIGHT] = weight
-        state[p + SUM_0] += weight * f0
-        state[p + SUM_1] += weight * f1
-        state[p + SUM_2] += weight * f2
-        state[p + SUM_3] += weight * f3
+        state[LIGHT + p] = -abs(light) if finished else after
+        state[LAST + p] = state[LAST + p] if finished else position
+        state[WEIGHT + p] = weight
+        state[SUM_0 + p] += weight * f0
+        state[SUM_1 + p] += weight * f1
+        state[SUM_2 + p] += weight * f2
+        state[SUM_3 + p] += weight * f3
     for block in range(1, features.shape[1] // BLOCK):
-        add_block(state, first, end, features[g], block)
-
-
-@paste
-def add_block(state, first, end, feature, block):
-    """Add a Gaussian's next four channels to the pixels, by the weights found before."""
-    f0, f1, f2, f3 = (
-        feature[BLOCK * block],
-        feature[BLOCK * block + 1],
-        feature[BLOCK * block + 2],
-        feature[BLOCK * block + 3],
-    )
-    shift = np.uint64(block * BLOCK * PIXELS)
-    for p in range(first, end):
-        weight = state[p + WEIGHT]
-        state[p + shift + SUM_0] += weight * f0
-        state[p + shift + SUM_1] += weight * f1
-        state[p + shift + SUM_2] += weight * f2
-        state[p + shift + SUM_3] += weight * f3
+        c = block * BLOCK
+        f0, f1, f2, f3 = features[g, c], features[g, c + 1], features[g, c + 2], features[g, c + 3]
+        shift = np.uint64(c * PIXELS)
+        for p in range(first, end):
+            weight = state[WEIGHT + p]
+            state[SUM_0 + shift + p] += weight * f0
+            state[SUM_1 + shift + p] += weight * f1
+            state[SUM_2 + shift + p] += weight * f2
+            state[SUM_3 + shift + p] += weight * f3
 
 
 @paste
@@ -143,126 +194,3 @@ def exp_minus(x):
     root = root * root
     root = root * root
     return root * root
-
-
-@compile_loop
-def composite_backward(
-    part, num_parts, tile_starts, entries, splats, features, background, alpha, depth, lights, lasts, grad_colors,
-    grad_alpha, grad_depth, rows,
-):  # fmt: skip
-    """Write, for every entry of this part's tiles, the gradients that `gather_gradients` adds up."""
-    height, width, num_channels = grad_colors.shape
-    num_columns = (width + TILE_WIDTH - 1) // TILE_WIDTH
-    state = np.empty(PIXELS * (8 + features.shape[1]), np.float32)
-    for tile in range(part, tile_starts.shape[0] - 1, num_parts):
-        start, end = tile_starts[tile], tile_starts[tile + 1]
-        if start == end:
-            continue
-        x0, y0 = tile % num_columns * TILE_WIDTH, tile // num_columns * TILE_HEIGHT
-        clear(state, x0, y0, width, height)
-        last = -1
-        for p in range(PIXELS):
-            x, y = x0 + p % TILE_WIDTH, y0 + p // TILE_WIDTH
-            if x >= width or y >= height:
-                continue
-            state[p], state[PIXELS + p] = lights[tile, p], lasts[tile, p]
-            last = max(last, int(lasts[tile, p]))
-            grad_light = -grad_alpha[y, x, 0]
-            for c in range(num_channels):
-                state[(8 + c) * PIXELS + p] = grad_colors[y, x, c]
-                grad_light += grad_colors[y, x, c] * background[c]
-            if grad_depth.shape[0] > 0 and lights[tile, p] != ONE:
-                grad_sum = grad_depth[y, x, 0] / alpha[y, x, 0]
-                state[(8 + num_channels) * PIXELS + p] = grad_sum
-                grad_light += grad_sum * depth[y, x, 0]
-            state[5 * PIXELS + p] = lights[tile, p] * grad_light
-        for k in range(start + last, start - 1, -1):
-            blend_backward(state, entries, k, f32(k - start), splats, features)
-            add_up(state, entries, k, splats, rows)
-        rows[start + last + 1 : end] = 0
-
-
-@paste
-def blend_backward(state, entries, k, position, splats, features):
-    """Undo one Gaussian's blending: its WEIGHT, and its SLOPE, the derivative in its exponent, negated."""
-    g, first, end = entries[k, 0], np.uint64(entries[k, 1]), np.uint64(entries[k, 2])
-    centre_x, centre_y, least = splats[g, CENTRE_X], splats[g, CENTRE_Y], splats[g, LEAST_EXPONENT]
-    a, b, c = splats[g, HALF_A], splats[g, B], splats[g, HALF_C]
-    f0, f1, f2, f3 = features[g, 0], features[g, 1], features[g, 2], features[g, 3]
-    for block in range(1, features.shape[1] // BLOCK):
-        further_block(state, first, end, features[g], block)
-    for p in range(first, end):
-        dx, dy = state[p + X] - centre_x, state[p + Y] - centre_y
-        exponent = (a * dx + b * dy) * dx + (c * dy * dy + least)
-        held = MIN_EXPONENT if exponent < MIN_EXPONENT else exponent
-        alpha = exp_minus(held)
-        alpha = ZERO if exponent > MAX_EXPONENT else alpha
-        alpha = ZERO if position > state[p + LAST] else alpha
-        passed = ONE / (ONE - alpha)
-        light = state[p] * passed
-        weight = alpha * light
-        behind = state[p + BEHIND]
-        grad_weight = (
-            f0 * state[p + GRAD_0]
-            + f1 * state[p + GRAD_1]
-            + f2 * state[p + GRAD_2]
-            + f3 * state[p + GRAD_3]
-            + state[p + FURTHER]
-        )
-        slope = weight * grad_weight - alpha * passed * behind
-        state[p + SLOPE] = ZERO if exponent < MIN_EXPONENT else slope
-        state[p + BEHIND] = behind + weight * grad_weight
-        state[p + WEIGHT] = weight
-        state[p] = light
-
-
-@paste
-def further_block(state, first, end, feature, block):
-    """Add what a Gaussian's next four channels contribute to the gradient of its weight."""
-    f0, f1, f2, f3 = (
-        feature[BLOCK * block],
-        feature[BLOCK * block + 1],
-        feature[BLOCK * block + 2],
-        feature[BLOCK * block + 3],
-    )
-    shift = np.uint64(block * BLOCK * PIXELS)
-    for p in range(first, end):
-        before = ZERO if block == 1 else state[p + FURTHER]
-        state[p + FURTHER] = (
-            before
-            + f0 * state[p + shift + GRAD_0]
-            + f1 * state[p + shift + GRAD_1]
-            + f2 * state[p + shift + GRAD_2]
-            + f3 * state[p + shift + GRAD_3]
-        )
-
-
-def add_up(state, entries, k, splats, rows):
-    """Sum over the pixels: slope times 1, dx, dy, dx^2, dx dy, dy^2, and weight times each channel's gradient."""
-    g, first, end = entries[k, 0], np.uint64(entries[k, 1]), np.uint64(entries[k, 2])
-    centre_x, centre_y = splats[g, CENTRE_X], splats[g, CENTRE_Y]
-    s = sx = sy = sxx = sxy = syy = ZERO
-    for p in range(first, end):
-        dx, dy, slope = state[p + X] - centre_x, state[p + Y] - centre_y, state[p + SLOPE]
-        slope_x, slope_y = slope * dx, slope * dy
-        s += slope
-        sx += slope_x
-        sy += slope_y
-        sxx += slope_x * dx
-        sxy += slope_x * dy
-        syy += slope_y * dy
-    rows[k, 0], rows[k, 1], rows[k, 2], rows[k, 3], rows[k, 4], rows[k, 5] = s, sx, sy, sxx, sxy, syy
-    for block in range((rows.shape[1] - 6) // BLOCK):
-        g0 = g1 = g2 = g3 = ZERO
-        shift = np.uint64(block * BLOCK * PIXELS)
-        for p in range(first, end):
-            weight = state[p + WEIGHT]
-            g0 += weight * state[p + shift + GRAD_0]
-            g1 += weight * state[p + shift + GRAD_1]
-            g2 += weight * state[p + shift + GRAD_2]
-            g3 += weight * state[p + shift + GRAD_3]
-        column = 6 + BLOCK * block
-        rows[k, column], rows[k, column + 1], rows[k, column + 2], rows[k, column + 3] = g0, g1, g2, g3
-
-
-add_up = compile_loop(add_up, freedoms=("contract", "reassoc"))

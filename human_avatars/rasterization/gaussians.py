@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
-
-from human_avatars.transforms import quaternion_to_matrix
+from torch.nn import functional as F
 
 NEAR_PLANE = 0.01
 """Gaussians whose centre lies nearer to the camera's plane than this, in metres, are not drawn."""
@@ -86,7 +85,13 @@ def covariances_from(
     Returns:
         Covariances, in square metres.
     """
-    axes = quaternion_to_matrix(quats) * scales[:, None, :]
+    w, x, y, z = F.normalize(quats, dim=-1).unbind(-1)
+    rows = [
+        torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)], dim=-1),
+        torch.stack([2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)], dim=-1),
+        torch.stack([2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)], dim=-1),
+    ]
+    axes = torch.stack(rows, dim=-2) * scales[:, None, :]
     return axes @ axes.transpose(-1, -2)
 
 
@@ -119,13 +124,14 @@ def rasterize(
         RuntimeError: gsplat is missing or cannot be compiled.
     """
     means = gaussians.means
-    if means.dtype != torch.float32:
+    precisions = {tensor.dtype for tensor in (means, gaussians.covariances, gaussians.opacities, gaussians.colors)}
+    if precisions != {torch.float32}:
+        found = ", ".join(map(str, precisions))
         raise ValueError(
-            f"rasterize draws float32 Gaussians, but these are {means.dtype}: convert them, or call "
+            f"rasterize draws float32 Gaussians, but these are {found}: convert them, or call "
             "human_avatars.rasterization.torch_gaussians.rasterize_reference, which takes any precision"
         )
-    if background is None:
-        background = means.new_zeros(gaussians.colors.shape[1])
+    background = means.new_zeros(gaussians.colors.shape[1]) if background is None else background.to(means)
     if means.device.type == "cpu":
         from human_avatars.rasterization.numba_gaussians import rasterize_on_cpu
 

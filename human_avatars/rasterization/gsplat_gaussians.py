@@ -58,7 +58,7 @@ def rasterize_on_cuda(
 def _load_gsplat() -> Callable[..., tuple[Tensor, Tensor, dict[str, Any]]]:
     """gsplat's entry point, compiled if need be."""
     try:
-        from gsplat.cuda._backend import _C
+        from gsplat.cuda import _backend
         from gsplat.rendering import rasterization
     except ImportError as error:
         raise RuntimeError(
@@ -71,7 +71,7 @@ def _load_gsplat() -> Callable[..., tuple[Tensor, Tensor, dict[str, Any]]]:
             f"Check that the CUDA toolkit fits torch's CUDA {torch.version.cuda}, and that TORCH_CUDA_ARCH_LIST, where "
             f"set, names this card's architecture. {OTHERWISE}"
         ) from error
-    if _C is None:
+    if _backend._C is None:
         raise RuntimeError(
             "Drawing Gaussians on CUDA needs gsplat, which compiles itself at first use, for some minutes, and found "
             f"no CUDA compiler. Install the CUDA toolkit {torch.version.cuda}, with nvcc on the PATH. {OTHERWISE}"

@@ -70,31 +70,28 @@ def find_spans(part, num_parts, order, span_starts, splats, columns, size, spans
     for chunk in range(part, num_chunks, num_parts):
         for i in range(chunk * order.shape[0] // num_chunks, (chunk + 1) * order.shape[0] // num_chunks):
             g = order[i]
-            x, y, half_width, half_height = (
-                splats[g, CENTRE_X],
-                splats[g, CENTRE_Y],
-                splats[g, HALF_WIDTH],
-                splats[g, HALF_HEIGHT],
-            )
+            x, y = splats[g, CENTRE_X], splats[g, CENTRE_Y]
+            half_width, half_height = splats[g, HALF_WIDTH], splats[g, HALF_HEIGHT]
             # The middle of the ellipse at x lies at shear * x, and its half height there falls off as a circle's.
             shear = -splats[g, B] / (2 * splats[g, HALF_C])
             sheared = shear * half_width
             top = half_width * sheared / math.sqrt(half_height * half_height + sheared * sheared)
+            inverse = 1 / half_width
             touched = 0
             for m in range(span_starts[i], span_starts[i + 1]):
                 column = columns[g, 0] + m - span_starts[i]
                 left = max(column * TILE_WIDTH + 0.5 - x, -half_width)
                 right = min(column * TILE_WIDTH + TILE_WIDTH - 0.5 - x, half_width)
                 low_x, high_x = min(max(-top, left), right), min(max(top, left), right)
-                low = shear * low_x - half_height * math.sqrt(max(0.0, 1 - (low_x / half_width) ** 2))
-                high = shear * high_x + half_height * math.sqrt(max(0.0, 1 - (high_x / half_width) ** 2))
+                low = shear * low_x - half_height * math.sqrt(max(0.0, 1 - (low_x * inverse) ** 2))
+                high = shear * high_x + half_height * math.sqrt(max(0.0, 1 - (high_x * inverse) ** 2))
                 first, end = pixels_between(y + low, y + high, size[1])
                 spans[m, 0], spans[m, 1] = first, end
                 if first < end:
                     touched += (end - 1) // TILE_HEIGHT - first // TILE_HEIGHT + 1
                     for row in range(first // TILE_HEIGHT, (end - 1) // TILE_HEIGHT + 1):
                         counts[chunk, row * num_columns + column] += 1
-            slot_starts[i + 1] = touched
+            slot_starts[g + 1] = touched
 
 
 @compile_loop
@@ -116,16 +113,16 @@ def find_starts(counts, slot_starts):
 
 
 @compile_loop
-def fill_lists(part, num_parts, order, span_starts, columns, spans, slot_starts, starts, num_columns, entries, slots):
-    """List every tile's Gaussians, nearest first: (Gaussian, first pixel, end pixel), whole rows of the tile.
+def fill_lists(part, num_parts, order, span_starts, columns, spans, slot_starts, starts, num_columns, entries):
+    """List every tile's Gaussians, nearest first: (Gaussian, first pixel, end pixel, slot), pixels being whole rows.
 
-    A Gaussian's slots say where it stands in its tiles' lists.
+    The slots number all entries Gaussian by Gaussian.
     """
     num_chunks = starts.shape[0]
     for chunk in range(part, num_chunks, num_parts):
         for i in range(chunk * order.shape[0] // num_chunks, (chunk + 1) * order.shape[0] // num_chunks):
             g = order[i]
-            slot = slot_starts[i]
+            slot = slot_starts[g]
             for m in range(span_starts[i], span_starts[i + 1]):
                 column = columns[g, 0] + m - span_starts[i]
                 first, end = spans[m, 0], spans[m, 1]
@@ -136,5 +133,5 @@ def fill_lists(part, num_parts, order, span_starts, columns, spans, slot_starts,
                         entries[place, 0] = g
                         entries[place, 1] = max(first - row * TILE_HEIGHT, 0) * TILE_WIDTH
                         entries[place, 2] = min(end - row * TILE_HEIGHT, TILE_HEIGHT) * TILE_WIDTH
-                        slots[slot] = place
+                        entries[place, 3] = slot
                         slot += 1

@@ -5,7 +5,7 @@ from typing import Literal
 
 from typing_extensions import assert_never
 
-from human_avatars.body_models.motion_files import write_motion
+from human_avatars.body_models.motion_files import motion_layout, write_motion
 from human_avatars.files.safe_writes import check_free
 from human_avatars.scripts.trained_avatar import load_avatar
 
@@ -26,6 +26,8 @@ def main(
         frames_per_second: Speed of the capture, for the .npz file; nothing in a capture tells it.
         overwrite: Replace an existing file.
     """
+    # What can be wrong without the run is said before it is loaded.
+    motion_layout(output_path)
     check_free(output_path, overwrite)
     model = load_avatar(load_config)
     poses = model.refined_motion().poses

@@ -88,3 +88,11 @@ def test_a_run_without_refinement_writes_what_was_captured(
 def test_a_run_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["export", "motion", "--load-config", str(tmp_path / "config.yml")]) == 1
     assert "config.yml does not exist" in capsys.readouterr().err
+
+
+def test_a_file_of_another_kind_is_refused_before_anything_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--load-config", str(tmp_path / "config.yml"), "--output-path", str(tmp_path / "motion.bvh")]
+    assert run(["export", "motion", *arguments]) == 1
+    assert "motion.bvh ends in neither .npz nor .pth" in capsys.readouterr().err
