@@ -164,7 +164,7 @@ class AvatarModel(Model):
         self.body_pose_optimizer.get_param_groups(groups)
         return groups
 
-    def get_metrics_dict(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def get_metrics_dict(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> dict[str, Tensor]:
         """What all methods report of a step beside their own: the size of the pose corrections.
 
         Args:
@@ -179,7 +179,7 @@ class AvatarModel(Model):
         return metrics
 
     def get_loss_dict(
-        self, outputs: dict[str, Tensor], batch: dict[str, Tensor], metrics_dict: dict[str, Tensor] | None = None
+        self, outputs: dict[str, Tensor], batch: dict[str, Any], metrics_dict: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
         """What holds all methods back beside their own losses: the pull on pose corrections.
 

@@ -149,7 +149,7 @@ class SplatModel(AvatarModel, SplatfactoDoors):
         finally:
             self.set_crop(None)
 
-    def get_metrics_dict(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def get_metrics_dict(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> dict[str, Tensor]:
         """PSNR over the valid pixels of the training image, which is cropped to the person; what all methods report.
 
         Args:
@@ -164,7 +164,7 @@ class SplatModel(AvatarModel, SplatfactoDoors):
         return {"psnr": -10 * torch.log10(error[valid].mean()), **super().get_metrics_dict(outputs, batch)}
 
     def get_loss_dict(
-        self, outputs: dict[str, Tensor], batch: dict[str, Tensor], metrics_dict: dict[str, Tensor] | None = None
+        self, outputs: dict[str, Tensor], batch: dict[str, Any], metrics_dict: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
         """Image and silhouette losses, and what the method adds.
 
@@ -233,7 +233,7 @@ class SplatModel(AvatarModel, SplatfactoDoors):
         return {"rgb": rgb, "accumulation": rendering.alpha, "depth": depth, "background": background}
 
     def _target(
-        self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
+        self, outputs: dict[str, Tensor], batch: dict[str, Any]
     ) -> tuple[Float[Tensor, "height width 3"], Float[Tensor, "height width"], Tensor]:
         """The photograph on the background that was rendered, its silhouette, and its valid pixels."""
         image = batch["image"].to(outputs["rgb"])

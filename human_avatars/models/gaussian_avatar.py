@@ -71,8 +71,8 @@ class GaussianAvatarModelConfig(SplatModelConfig):
     initial_radius: Literal["ramp", "spacing"] = "ramp"
     """How radii begin in stage 1. "ramp", as published: at half a metre by the network, times a factor that grows to 1
     over `ramp_steps`. "spacing": at the distance between texels, which suits short trainings."""
-    ramp_steps: int = 1000
-    """Steps of that ramp."""
+    ramp_steps: int = 2000
+    """Steps of that ramp; a thousand updates of two images each as published."""
     bn_eval: BatchNormEval = "running"
     """Batch norm outside of training: running averages, or statistics of the frame, as released."""
     decoded_texels: DecodedTexels = "valid"
@@ -172,9 +172,10 @@ class GaussianAvatarModel(SplatModel):
         ]
 
     def set_motion(self, motion: BodyMotion | None) -> None:
-        """As of every avatar; what was decoded for a pose of the motion before is forgotten."""
+        """As of every avatar; in stage 2, what was decoded for a pose of the motion before is forgotten."""
         super().set_motion(motion)
-        self._baked = BakedTexels(self)
+        if self.config.stage == 2:
+            self._baked = BakedTexels(self)
 
     def update_to_step(self, step: int) -> None:
         """Say which training step it is.
@@ -219,7 +220,7 @@ class GaussianAvatarModel(SplatModel):
         )
 
     def get_loss_dict(
-        self, outputs: dict[str, Tensor], batch: dict[str, Tensor], metrics_dict: dict[str, Tensor] | None = None
+        self, outputs: dict[str, Tensor], batch: dict[str, Any], metrics_dict: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
         """The published losses of the stage: on the image, on offsets, and on radii and features (Sec. 3.4).
 

@@ -77,6 +77,16 @@ class SplatfactoDoors(SplatfactoModel):
         """Zeros: light and view are in the colour."""
         return self.means.new_zeros(self.num_points, (self.config.sh_degree + 1) ** 2 - 1, 3)
 
+    @property
+    def features_dc(self) -> Float[Tensor, "gaussians 3"]:
+        """As `shs_0`. The viewer looks at every property, and stops at one that Splatfacto alone could answer."""
+        return self.shs_0
+
+    @property
+    def features_rest(self) -> Float[Tensor, "gaussians harmonics 3"]:
+        """As `shs_rest`."""
+        return self.shs_rest
+
     def _axes(self) -> tuple[Float[Tensor, "gaussians 3"], Float[Tensor, "gaussians 4"]]:
         """Scales and orientations out of the covariances."""
         variances, axes = torch.linalg.eigh(self.still_gaussians().covariances.double())

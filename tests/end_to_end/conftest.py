@@ -62,15 +62,23 @@ def trained_run(tiny_capture: Path, command: Run, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture(scope="session")
-def splat_run(tiny_capture: Path, command: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The config.yml of three hundred steps of avatar-splat."""
+def small_capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny capture's frames and cameras with 128 pixels, at which a person is more than a border."""
+    folder = tmp_path_factory.mktemp("captures") / "small"
+    write_zju_mocap(folder, CaptureConfig(frames=9, size=128, test_cameras=(3, 9)))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def splat_run(small_capture: Path, command: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The config.yml of four hundred steps of avatar-splat with 4000 Gaussians."""
     output = tmp_path_factory.mktemp("outputs")
     command(
-        "ns-train", "avatar-splat", "--data", tiny_capture, "--output-dir", output, "--timestamp=first",
-        "--max-num-iterations=300", "--vis=tensorboard", "--pipeline.model.num-gaussians=3000",
+        "ns-train", "avatar-splat", "--data", small_capture, "--output-dir", output, "--timestamp=first",
+        "--max-num-iterations=400", "--vis=tensorboard", "--pipeline.model.num-gaussians=4000",
         "zju-mocap-data", "--eval-frame-interval=3",
     )  # fmt: skip
-    return output / "tiny" / "avatar-splat" / "first" / "config.yml"
+    return output / "small" / "avatar-splat" / "first" / "config.yml"
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from human_avatars.model_components.metrics import AvatarMetrics
 from human_avatars.scripts import orbit
 from human_avatars.scripts.quickstart import method_config
 
-NUM_GAUSSIANS, STEPS = 3000, 300
+NUM_GAUSSIANS, STEPS = 4000, 400
 """Of the shared run."""
 
 
@@ -57,11 +57,11 @@ def _images(folder: Path) -> list[np.ndarray]:
     return [np.asarray(Image.open(path), dtype=np.float32) for path in sorted(folder.rglob("*.[jp][pn]g"))]
 
 
-@pytest.mark.parametrize(("split", "margin"), [("novel_view", 8.0), ("novel_pose", 4.0)])
+@pytest.mark.parametrize(("split", "margin"), [("novel_view", 9.0), ("novel_pose", 8.0)])
 def test_seconds_of_training_beat_a_flat_silhouette(
-    results: dict[str, Any], tiny_capture: Path, split: str, margin: float
+    results: dict[str, Any], small_capture: Path, split: str, margin: float
 ) -> None:
-    assert results[f"{split}/psnr_box"] > _flat_silhouettes(tiny_capture)[split] + margin
+    assert results[f"{split}/psnr_box"] > _flat_silhouettes(small_capture)[split] + margin
 
 
 def test_eval_reports_splits_and_every_image(results: dict[str, Any]) -> None:
@@ -76,15 +76,15 @@ def test_eval_reports_splits_and_every_image(results: dict[str, Any]) -> None:
 
 
 def test_resuming_goes_on_from_the_last_step_and_loses_nothing(
-    splat_run: Path, tiny_capture: Path, results: dict[str, Any], tmp_path: Path
+    splat_run: Path, small_capture: Path, results: dict[str, Any], tmp_path: Path
 ) -> None:
     config = method_config("avatar-splat")
-    config.data, config.output_dir, config.timestamp = tiny_capture, tmp_path, "second"
+    config.data, config.output_dir, config.timestamp = small_capture, tmp_path, "second"
     config.load_dir, config.max_num_iterations, config.vis = splat_run.parent / "nerfstudio_models", 60, "tensorboard"
     config.pipeline.model.num_gaussians = NUM_GAUSSIANS
     config.pipeline.datamanager.dataparser.eval_frame_interval = 3
     train.main(config)
-    run = tmp_path / "tiny" / "avatar-splat" / "second"
+    run = tmp_path / "small" / "avatar-splat" / "second"
     (checkpoint,) = (run / "nerfstudio_models").glob("*.ckpt")
     assert torch.load(checkpoint, weights_only=True)["step"] == STEPS + 60 - 1
     resumed = _measured(run / "config.yml", tmp_path)
@@ -101,7 +101,8 @@ def test_held_out_images_are_rendered_as_they_were_measured(
     rendered, true = _images(tmp_path / "test" / "rgb"), _images(tmp_path / "test" / "gt-rgb")
     assert len(rendered) == len(true) == len(results["per_image"])
     psnr = [-10 * np.log10(np.mean(((a - b) / 255) ** 2)) for a, b in zip(rendered, true, strict=True)]
-    np.testing.assert_allclose(psnr, [image["psnr"] for image in results["per_image"]], atol=0.3)
+    # In the order of the files' names, and rounded to bytes.
+    np.testing.assert_allclose(sorted(psnr), sorted(image["psnr"] for image in results["per_image"]), atol=0.1)
 
 
 def test_a_camera_path_of_whole_numbers_is_rendered_and_time_moves_the_person(

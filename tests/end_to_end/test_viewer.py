@@ -31,15 +31,21 @@ STARTUP_SECONDS = 120.0
 SETTLE_SECONDS = 60.0
 
 
+@pytest.fixture(scope="module", params=["trained_run", "splat_run"])
+def run(request: pytest.FixtureRequest) -> Path:
+    """A run of a method that renders rays, and of one that renders whole images."""
+    return request.getfixturevalue(request.param)
+
+
 @pytest.fixture(scope="module")
-def viewer_address(trained_run: Path) -> Iterator[str]:
-    """The address of an ns-viewer on the trained run."""
+def viewer_address(run: Path) -> Iterator[str]:
+    """The address of an ns-viewer on a run."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server = subprocess.Popen(
         [
-            str(Path(sys.executable).parent / "ns-viewer"), "--load-config", str(trained_run),
+            str(Path(sys.executable).parent / "ns-viewer"), "--load-config", str(run),
             "--viewer.websocket-port", str(port), "--viewer.websocket-host", "127.0.0.1",
         ],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
@@ -106,3 +112,20 @@ def test_the_time_slider_moves_the_person(page: Page) -> None:
     slider.press("Enter")
     again = _settled(page, differs_from=after)
     assert np.abs(again - before).mean() < np.abs(after - before).mean() / 2
+
+
+@pytest.mark.parametrize("run", ["splat_run"], indirect=True)
+def test_the_crop_tools_cut_splats_and_colour_what_is_behind_them(page: Page) -> None:
+    before = _settled(page)
+    page.get_by_label("Enable", exact=True).last.check()
+    cropped = _settled(page, differs_from=before)
+    # The box reaches half a metre up from the ground: the legs stay.
+    middle = np.abs(cropped - cropped[:40, :40].mean((0, 1))).max(-1)[:, 200:400] > 30
+    assert not middle[: len(middle) // 2].any()
+    assert middle[len(middle) // 2 :].any()
+    label = page.get_by_text("Background color", exact=True)
+    field = label.locator("xpath=ancestor::*[.//input][1]//input")
+    field.fill("#c82828")
+    field.press("Enter")
+    red = _settled(page, differs_from=cropped)
+    np.testing.assert_allclose(red[:40, :40].mean((0, 1)), (200, 40, 40), atol=12)

@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.engine.callbacks import TrainingCallbackAttributes, TrainingCallbackLocation
 from torch import Tensor
 from torch.testing import assert_close
 
-from human_avatars.body_models.base_body_model import BodyModel, BodyPose
+from human_avatars.body_models.base_body_model import BodyModel
 from human_avatars.body_models.body_pose_optimizer import BodyPoseOptimizerConfig
 from human_avatars.body_models.motion import BodyMotion
 from human_avatars.engine.optimizers import FusedAdamConfig
@@ -92,7 +93,13 @@ def test_a_person_who_turns_under_the_light_is_shaded_anew(
     turned = model.get_outputs_for_camera(make_camera(turn=TURN))
     assert_close(turned["accumulation"], still["accumulation"], atol=1e-3, rtol=0)
     assert_close(turned["depth"], still["depth"], atol=1e-3, rtol=0)
-    assert (turned["rgb"] - still["rgb"]).abs().max() > 0.2
+    assert (turned["rgb"] - still["rgb"]).abs().mean() > 0.02
+    # Under a light that turns as well they look as before, but for how shadows fall into the cells of their maps.
+    assert model.light is not None
+    model.light.directions.copy_(model.light.directions @ TURN.mT)
+    model.set_motion(_turned(arm_motion, open_body))
+    turned = model.get_outputs_for_camera(make_camera(turn=TURN))
+    assert (turned["rgb"] - still["rgb"]).abs().mean() < 0.002
 
 
 @torch.no_grad()
@@ -255,6 +262,8 @@ def test_an_avatar_of_nothing_is_refused(make_splats: MakeModel) -> None:
 @torch.no_grad()
 def test_fresh_gaussians_cover_the_body(make_splats: MakeModel, make_camera: MakeCamera) -> None:
     model = make_splats(num_gaussians=2000)
+    # As if they had been trained on far finer pictures, so that nothing widens them here.
+    model.pixels_per_metre.fill_(1000.0)
     alpha = model.get_outputs_for_camera(make_camera())["accumulation"]
     vertices = model.subject.posed_body(torch.tensor([0])).vertices[0]
     camera = make_camera()
@@ -263,10 +272,23 @@ def test_fresh_gaussians_cover_the_body(make_splats: MakeModel, make_camera: Mak
     columns, rows = places.long().unbind(-1)
     inside = (columns >= 0) & (columns < 48) & (rows >= 0) & (rows < 48)
     assert inside.all()
-    assert alpha[rows, columns].mean() > 0.85
+    assert alpha[rows, columns].mean() > 0.95
     covered = torch.zeros(48, 48, dtype=torch.bool)
     covered[rows, columns] = True
-    assert alpha[..., 0][~covered].mean() < 0.1
+    assert alpha[..., 0][~covered].mean() < 0.01
+
+
+def test_a_steps_small_products_run_on_one_thread(make_splats: MakeModel) -> None:
+    callbacks = make_splats().get_training_callbacks(TrainingCallbackAttributes(None, None, None, None))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        for place, num_threads in (("BEFORE", 1), ("AFTER", 2)):
+            for callback in callbacks:
+                callback.run_callback_at_location(0, TrainingCallbackLocation[f"{place}_TRAIN_ITERATION"])
+            assert torch.get_num_threads() == num_threads
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_moved_model_moves_where_its_gaussians_sit(make_splats: MakeModel) -> None:
@@ -275,8 +297,3 @@ def test_a_moved_model_moves_where_its_gaussians_sit(make_splats: MakeModel) -> 
     for tensor in (gaussians.means, gaussians.covariances, gaussians.colors, gaussians.opacities):
         assert tensor.dtype == torch.float64
     assert model.surface.triangles.dtype == torch.int64
-
-
-def test_a_pose_of_zeros_is_the_rest_body(make_splats: MakeModel, open_body: BodyModel) -> None:
-    model = make_splats(motion=BodyMotion.evenly_timed(BodyPose.zeros((1,), open_body.num_joints)))
-    assert_close(model.posed_gaussians(0, None).means, model.rest_points + model.offsets)

@@ -115,9 +115,10 @@ def test_reposing_to_the_captured_motion_reproduces_it(
     model.set_motion(BodyMotion.evenly_timed(poses))
     assert not model.moves_as_captured
     for time, expected in zip((0.0, 1.0), captured, strict=True):
-        assert_close(model.get_outputs_for_camera(make_camera(time))["rgb"], expected, atol=0, rtol=0)
+        # The body is worked out anew, on more threads or on fewer, which may round otherwise; so may fewer frames.
+        assert_close(model.get_outputs_for_camera(make_camera(time))["rgb"], expected, atol=1e-3, rtol=0)
     model.set_motion(BodyMotion.evenly_timed(arm_motion.poses[3:]))
-    assert_close(model.get_outputs_for_camera(make_camera(0.0))["rgb"], captured[1], atol=0, rtol=0)
+    assert_close(model.get_outputs_for_camera(make_camera(0.0))["rgb"], captured[1], atol=1e-3, rtol=0)
     model.set_motion(None)
     assert_close(model.get_outputs_for_camera(make_camera(0.0))["rgb"], captured[0], atol=0, rtol=0)
 
@@ -241,7 +242,7 @@ def test_losses_by_hand(make_splats: MakeModel) -> None:
     assert psnr.item() == pytest.approx(-10 * math.log10(0.25**2 / 3))
     # Whatever stands in pixels that do not count changes nothing.
     valid[: SIZE // 2] = False
-    image[: SIZE // 2] = torch.tensor([0.0, 1.0, 1.0, 1.0])
+    image[: SIZE // 2] = torch.tensor([0.0, 1.0, 1.0, 0.1])
     losses = model.get_loss_dict(outputs, {"image": image, "mask": valid})
     assert_close(losses["silhouette_loss"], torch.tensor(0.5 * 0.25))
     assert_close(model.get_metrics_dict(outputs, {"image": image, "mask": valid})["psnr"], psnr)

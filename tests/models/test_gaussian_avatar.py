@@ -62,13 +62,15 @@ def test_the_baked_avatar_is_the_unbaked_one(stage: int, make_avatar: MakeModel)
     assert baked["accumulation"].max() > 0.9
 
 
-def test_stage_1_decodes_once_for_all_frames_and_anew_after_a_change(
-    make_avatar: MakeModel, monkeypatch: pytest.MonkeyPatch
+def test_stage_1_decodes_once_for_all_poses_and_anew_after_a_change(
+    make_avatar: MakeModel, monkeypatch: pytest.MonkeyPatch, arm_motion: BodyMotion
 ) -> None:
     model = make_avatar().eval()
     calls = _count_decodings(model, monkeypatch)
     for frame in range(NUM_FRAMES):
         model.get_outputs_for_camera(_camera(frame))
+    model.set_motion(BodyMotion.evenly_timed(arm_motion.poses[2:3]))
+    model.get_outputs_for_camera(_camera(0))
     assert len(calls) == 1
     model.load_state_dict(model.state_dict())
     model.get_outputs_for_camera(_camera(0))
@@ -132,12 +134,12 @@ def test_a_few_steps_lower_the_loss(stage: int, make_avatar: MakeModel) -> None:
 def test_losses_have_the_published_weights(make_avatar: MakeModel) -> None:
     model = make_avatar(initial_radius="ramp").train()
     batch = _photograph(model, 0)
-    model.update_to_step(249)  # 250 steps done: a quarter of the ramp; 3 images an epoch make this the 84th.
+    model.update_to_step(249)  # 250 steps done: an eighth of the ramp; 3 images an epoch make this the 84th.
     outputs = model.get_outputs(_camera(0))
     losses = model.get_loss_dict(outputs, batch)
     texels = model.field()
     assert_close(losses["offset_loss"], 10 * 0.85**4 * texels.offsets.square().mean())
-    assert_close(losses["scale_loss"], 0.03 * 0.25 * texels.radii.mean())
+    assert_close(losses["scale_loss"], 0.03 * 0.125 * texels.radii.mean())
     assert_close(losses["feature_loss"], model.field.features.square().mean())
     assert set(losses) == {"image_loss", "silhouette_loss", "offset_loss", "scale_loss", "feature_loss"}
     assert losses["silhouette_loss"] == 0
@@ -171,8 +173,8 @@ def test_radii_grow_over_the_ramp(make_avatar: MakeModel) -> None:
         model.update_to_step(step)
         return model.posed_gaussians(0, None).covariances[:, 0, 0].sqrt().mean().detach()
 
-    assert_close(radius(0) / radius(2000), torch.tensor(1e-3), rtol=1e-3, atol=0)
-    assert_close(radius(499) / radius(2000), torch.tensor(0.5))
+    assert_close(radius(0) / radius(2000), torch.tensor(5e-4), rtol=1e-3, atol=0)
+    assert_close(radius(999) / radius(2000), torch.tensor(0.5))
     assert 0.2 < radius(2000) < 0.7
 
 
