@@ -147,7 +147,9 @@ class SplatModel(AvatarModel, SplatfactoDoors):
             with SMALL_PRODUCTS_ON_ONE_THREAD:
                 return self.get_outputs(camera.to(self.device))
         finally:
+            # The viewer sets both before each of its pictures; neither is for the pictures of others.
             self.set_crop(None)
+            self.set_background(get_color(self.config.background_color))
 
     def get_metrics_dict(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> dict[str, Tensor]:
         """PSNR over the valid pixels of the training image, which is cropped to the person; what all methods report.
@@ -182,22 +184,6 @@ class SplatModel(AvatarModel, SplatfactoDoors):
             "image_loss": photometric_loss(outputs["rgb"], target, valid, self.config.ssim_weight),
             "silhouette_loss": self.config.silhouette_weight * alpha_error[valid].mean(),
         }
-
-    def get_image_metrics_and_images(
-        self, outputs: dict[str, Tensor], batch: dict[str, Any]
-    ) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """Measure one rendered image on the configured background, whatever colour the viewer was given.
-
-        Args:
-            outputs: `rgb`, `depth`, `accumulation` and `background` of a whole image.
-            batch: `image` and `mask_at_box`.
-
-        Returns:
-            Metrics by name, and pictures by name.
-        """
-        configured = get_color(self.config.background_color).to(outputs["rgb"])
-        rgb = outputs["rgb"] + (1 - outputs["accumulation"]) * (configured - outputs["background"])
-        return super().get_image_metrics_and_images(outputs | {"rgb": rgb.clamp(0, 1)}, batch)
 
     def _background(self) -> Float[Tensor, "3"]:
         if self.training and self.config.random_background:
