@@ -21,9 +21,9 @@ prepare_host()
 
 ITERATIONS = 20_000
 """Images of a training: 200 epochs of a hundred, as published."""
-CPU_ITERATIONS = 2400
+CPU_ITERATIONS = 4000
 """About three minutes on a free core at 256x256 pixels."""
-IMAGES_PER_UPDATE, CPU_IMAGES_PER_UPDATE = 2, 4
+IMAGES_PER_UPDATE, CPU_IMAGES_PER_UPDATE = 2, 8
 """Images whose gradients make one step of the optimizers: as published, and on a CPU, where stage 1's decoder costs
 more than several images, which share a decoding."""
 LEARNING_RATES = {"features": 5e-4, "decoder": 3e-3, "decoder_stage2": 3e-4, "pose_encoder": 3e-3}
@@ -122,7 +122,7 @@ gaussian_avatar_cpu = MethodSpecification(
         "gaussian-avatar-cpu",
         GaussianAvatarModelConfig(
             uv_size=128,
-            feature_size=32,
+            feature_size=64,
             initial_radius="spacing",
             lpips_weight=0.0,
             body_pose_optimizer=BodyPoseOptimizerConfig(

@@ -211,7 +211,7 @@ def _read_masks(paths: Sequence[Path], size: tuple[int, int]) -> Bool[np.ndarray
         names = " and ".join(str(path) for path in paths)
         raise ValueError(
             f"{names}: the mask is empty (all pixels 0), expected the person's pixels to be non-zero. Segment the "
-            "image again, read the other masks with --masks, or leave the frame or camera out."
+            "image again, or leave the frame or camera out (a ZJU-MoCap capture may have other masks: --masks)."
         )
     return union
 

@@ -65,12 +65,10 @@ def main(config: QuickstartConfig) -> None:
             data = _film_demo(config.output_dir / "data" / f"demo_{DEMO_SIZE}", console)
     else:
         data = config.data
-    trainer_config.pipeline.datamanager.dataparser = data_parser_for(
-        data, trainer_config.pipeline.datamanager.dataparser
-    )
+    parser: Any = data_parser_for(data, trainer_config.pipeline.datamanager.dataparser)
     if config.data is None:
-        trainer_config.pipeline.datamanager.dataparser.image_scale = DEMO_IMAGE_SCALE
-        trainer_config.pipeline.datamanager.dataparser.eval_frame_interval = EVAL_FRAME_INTERVAL
+        parser.image_scale, parser.eval_frame_interval = DEMO_IMAGE_SCALE, EVAL_FRAME_INTERVAL
+    trainer_config.pipeline.datamanager.dataparser = parser
     with _timed(seconds, "training"):
         run_config = train(trainer_config, data, config.output_dir, config.iterations)
     metrics_path, video_path = run_config.parent / "metrics.json", run_config.parent / "orbit.mp4"
@@ -173,7 +171,9 @@ def method_config(method: str) -> Any:
     return copy.deepcopy(all_methods[method])
 
 
-def data_parser_for(data: Path, of_method: DataParserConfig) -> DataParserConfig:
+def data_parser_for(
+    data: Path, of_method: DataParserConfig
+) -> ZjuMocapDataParserConfig | GaussianAvatarDataParserConfig:
     """The configuration of the data parser that reads a capture, known by the capture's files.
 
     Args:
@@ -188,17 +188,15 @@ def data_parser_for(data: Path, of_method: DataParserConfig) -> DataParserConfig
         ValueError: The folder is absent, or of no layout that is known.
     """
     if (data / "annots.npy").is_file():
-        layout = ZjuMocapDataParserConfig()
-    elif (data / "train").is_dir():
-        layout = GaussianAvatarDataParserConfig()
-    elif not data.is_dir():
+        return of_method if isinstance(of_method, ZjuMocapDataParserConfig) else ZjuMocapDataParserConfig()
+    if (data / "train").is_dir():
+        return of_method if isinstance(of_method, GaussianAvatarDataParserConfig) else GaussianAvatarDataParserConfig()
+    if not data.is_dir():
         raise ValueError(f"{data.absolute()} is no folder: give the folder of a capture, or no --data for the demo.")
-    else:
-        raise ValueError(
-            f"{data.absolute()} has neither annots.npy, as ZJU-MoCap's layout has, nor a folder train, as "
-            "GaussianAvatar's has: give the folder of one capture, or no --data for the demo."
-        )
-    return of_method if type(of_method) is type(layout) else layout
+    raise ValueError(
+        f"{data.absolute()} has neither annots.npy, as ZJU-MoCap's layout has, nor a folder train, as "
+        "GaussianAvatar's has: give the folder of one capture, or no --data for the demo."
+    )
 
 
 @contextmanager

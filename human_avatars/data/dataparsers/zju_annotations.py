@@ -64,7 +64,7 @@ def read_zju_annotations(folder: Path) -> ZjuAnnotations:
     if not path.is_file():
         raise ValueError(
             f"{path} does not exist: ZJU-MoCap keeps cameras and image lists there. Give the sequence's own folder, "
-            "such as CoreView_313, with --data."
+            f"such as CoreView_313, with --data.{_hint_of_another_layout(path.parent)}"
         )
     annotations = load_npy_object(path)
     cameras = annotations.get("cams") if isinstance(annotations, Mapping) else None
@@ -160,3 +160,9 @@ def _describe(value: object) -> str:
     if isinstance(value, np.ndarray):
         return f"an array of {value.dtype} and shape {value.shape}"
     return f"a {type(value).__name__}"
+
+
+def _hint_of_another_layout(folder: Path) -> str:
+    if (folder / "train").is_dir():
+        return " A folder with train/ in it is in GaussianAvatar's layout: end the command with gaussian-avatar-data."
+    return ""

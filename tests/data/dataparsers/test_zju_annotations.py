@@ -136,3 +136,11 @@ def test_a_plain_pickle_is_told(tmp_path: Path) -> None:
     (tmp_path / "annots.npy").write_bytes(pickle.dumps(_annotations()))
     with pytest.raises(ValueError, match=r"annots\.npy is not a whole \.npy"):
         read_zju_annotations(tmp_path)
+
+
+def test_a_folder_in_the_other_layout_gets_the_other_parsers_name(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="CoreView_313, with --data\\.$"):
+        read_zju_annotations(tmp_path)
+    (tmp_path / "train").mkdir()
+    with pytest.raises(ValueError, match="end the command with gaussian-avatar-data"):
+        read_zju_annotations(tmp_path)
