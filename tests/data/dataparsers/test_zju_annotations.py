@@ -139,7 +139,7 @@ def test_a_plain_pickle_is_told(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_the_other_layout_gets_the_other_parsers_name(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="CoreView_313, with --data\\.$"):
+    with pytest.raises(ValueError, match=r"CoreView_313, with --data\.$"):
         read_zju_annotations(tmp_path)
     (tmp_path / "train").mkdir()
     with pytest.raises(ValueError, match="end the command with gaussian-avatar-data"):
