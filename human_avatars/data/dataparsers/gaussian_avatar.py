@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
+from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 from typing_extensions import assert_never
 
 from human_avatars.body_models.base_body_model import BodyPose
@@ -16,6 +16,7 @@ from human_avatars.body_models.smpl import load_body_model
 from human_avatars.data.dataparsers.capture_records import read_capture_record
 from human_avatars.data.dataparsers.gaussian_avatar_fit import BodyFit, read_body_fit
 from human_avatars.data.dataparsers.gaussian_avatar_recording import Recording, read_recording
+from human_avatars.data.dataparsers.subject_dataparser import SubjectDataParser
 from human_avatars.data.subject_frames import SplitLabel, SubjectFrames
 
 CAMERA_NAME = "camera"
@@ -58,7 +59,7 @@ class _Capture:
     test_frames: dict[int, SplitLabel]
 
 
-class GaussianAvatarDataParser(DataParser):
+class GaussianAvatarDataParser(SubjectDataParser):
     """Reads GaussianAvatar's layout: train is train/; val and test are test/.
 
     Test images whose name sorts between those of training images are "in_between", all others "novel_pose"; they are
@@ -70,26 +71,9 @@ class GaussianAvatarDataParser(DataParser):
     """
 
     config: GaussianAvatarDataParserConfig  # pyright: ignore[reportIncompatibleVariableOverride]
-    includes_time: bool = True
-
-    def __init__(self, config: GaussianAvatarDataParserConfig) -> None:
-        super().__init__(config=config)
-
-    def _generate_dataparser_outputs(self, split: str = "train", **kwargs: dict | None) -> DataparserOutputs:
-        return self.read_frames(split).to_dataparser_outputs()
 
     def read_frames(self, split: str) -> SubjectFrames:
-        """The images of a split as they lie on disk.
-
-        Args:
-            split: "train", or "val" or "test", which are the same.
-
-        Returns:
-            The images, their camera and the person.
-
-        Raises:
-            ValueError: Something is missing, broken, or disagrees.
-        """
+        """As of every parser of captured people."""
         capture = self._capture
         recording = capture.recording
         frames = self._labelled_frames(split)

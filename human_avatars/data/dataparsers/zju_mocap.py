@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
+from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 from typing_extensions import assert_never
 
 from human_avatars.body_models.motion import Subject
 from human_avatars.data.dataparsers.calibration_checks import is_calibrated_for
+from human_avatars.data.dataparsers.subject_dataparser import SubjectDataParser
 from human_avatars.data.dataparsers.zju_annotations import ZjuAnnotations, read_zju_annotations
 from human_avatars.data.dataparsers.zju_motion import choose_fit, read_zju_subject
 from human_avatars.data.dataparsers.zju_sequences import (
@@ -77,7 +78,7 @@ class _Capture:
     mask_folders: tuple[str, ...]
 
 
-class ZjuMocapDataParser(DataParser):
+class ZjuMocapDataParser(SubjectDataParser):
     """Reads ZJU-MoCap: train is training cameras by training frames; val and test are the test cameras on training
     frames (novel_view) and on unseen ones (novel_pose).
 
@@ -86,26 +87,9 @@ class ZjuMocapDataParser(DataParser):
     """
 
     config: ZjuMocapDataParserConfig  # pyright: ignore[reportIncompatibleVariableOverride]
-    includes_time: bool = True
-
-    def __init__(self, config: ZjuMocapDataParserConfig) -> None:
-        super().__init__(config=config)
-
-    def _generate_dataparser_outputs(self, split: str = "train", **kwargs: dict | None) -> DataparserOutputs:
-        return self.read_frames(split).to_dataparser_outputs()
 
     def read_frames(self, split: str) -> SubjectFrames:
-        """The images of a split as they lie on disk.
-
-        Args:
-            split: "train", or "val" or "test", which are the same.
-
-        Returns:
-            The images, their cameras and the person.
-
-        Raises:
-            ValueError: Something is missing, broken, or disagrees.
-        """
+        """As of every parser of captured people."""
         capture = self._capture
         images = self._train_images() if split == "train" else self._test_images()
         names = [capture.annotations.images[frame][camera] for frame, camera, _ in images]
